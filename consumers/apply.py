@@ -1,0 +1,341 @@
+"""One batch of stream entries through the core into the store, in one transaction.
+
+The shell around integration.core: it reads what the pure functions need in a few set-based reads, and writes what
+they answer. Everything of a batch commits together with the position it reaches, so an entry that is delivered
+again (its id is not past the position) changes nothing.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import structlog
+
+from consumers.affected import affected, gather
+from consumers.catalogs import Catalogs
+from consumers.known import Known, Memory
+from consumers.people import write_people
+from integration.core import exactjson, image, naming
+from integration.core.flatten import Outcome, flatten
+from integration.core.image import Image
+from integration.store import tables
+from integration.store.protocol import Misfit, Store, Transaction
+from integration.stream.entry import readable
+from integration.stream.names import offset_key
+
+log = structlog.get_logger()
+
+
+class Entry(NamedTuple):
+    """A stream entry: where it lies, and its fields as Redis has them."""
+
+    stream: str
+    offset: str
+    fields: Mapping[bytes, bytes]
+
+
+class Reject(NamedTuple):
+    """An entry that can't be used, and why in one sentence."""
+
+    entry: Entry
+    reason: str
+
+
+@dataclass(slots=True)
+class Applied:
+    """What a batch came to."""
+
+    entries: int = 0
+    stored: int = 0
+    """Captures that told something new."""
+    seen_again: int = 0
+    """Captures that told nothing new, and entries below the position."""
+    untouched: int = 0
+    """New versions in which nothing that people look at had changed: no event."""
+    unknown_deletes: int = 0
+    """Deletes of records that were never seen."""
+    events: int = 0
+    users: int = 0
+    accounts: int = 0
+    rejects: list[Reject] = field(default_factory=list)
+    happened: list[dict[str, Any]] = field(default_factory=list)
+    """The rows of `events` that were written."""
+
+    def add(self, other: "Applied") -> None:
+        """Add up."""
+        for name in ("entries", "stored", "seen_again", "untouched", "unknown_deletes", "events", "users", "accounts"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.rejects += other.rejects
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The settings that decide what the tables say."""
+
+    enrich: Mapping[str, Sequence[str]]
+    names: Mapping[str, Mapping[str, str]]
+    match_email: bool = True
+    max_cluster: int = 25
+
+
+class Flattener:
+    """Takes entries through flattening. One per store; not safe to use from two threads at once."""
+
+    def __init__(
+        self,
+        store: Store,
+        rules: Rules,
+        *,
+        now: Callable[[], str],
+        fetch_schema: Callable[[str], bytes | None],
+        memory: int = 5_000,
+    ) -> None:
+        self._store = store
+        self._rules = rules
+        self._now = now
+        self._memory = Memory(memory)
+        with store.transaction() as tx:
+            self.positions = {
+                r["stream"]: r["offset"] for r in tx.rows('SELECT stream, "offset" FROM headrace.positions')
+            }
+            self._catalogs = Catalogs(tx, rules.enrich, rules.names, fetch_schema)
+            self._views = {r["name"] for r in tx.rows("SELECT DISTINCT name FROM events")}
+
+    def apply(self, entries: Sequence[Entry]) -> Applied:
+        """Store a batch. Entries that can't be used come back as rejects, recorded with their position.
+
+        Raises what the store raises; then nothing of the batch is stored.
+        """
+        unfit: dict[str, str] = {}
+        while True:
+            try:
+                return self._attempt(entries, unfit)
+            except _UnfitError as found:
+                # A value that fits no column of its field: give up the captures that carry it, store the rest.
+                unfit.update(found.reasons)
+
+    def _attempt(self, entries: Sequence[Entry], unfit: Mapping[str, str]) -> Applied:
+        applied = Applied(entries=len(entries))
+        now = self._now()
+        fresh = [e for e in entries if _after(e.offset, self.positions.get(e.stream))]
+        applied.seen_again += len(entries) - len(fresh)
+        images: list[tuple[Entry, Image]] = []
+        for entry in fresh:
+            read = self._read(entry, unfit)
+            if isinstance(read, Image):
+                images.append((entry, read))
+            else:
+                applied.rejects.append(read)
+        reached = _reached(fresh)
+        try:
+            with self._store.transaction() as tx:
+                written = self._write(tx, images, applied, now)
+                _record_rejects(tx, applied.rejects, now)
+                _move_positions(tx, reached, now)
+        except BaseException:
+            self._memory.clear()
+            raise
+        self._catalogs.committed()
+        self.positions.update(reached)
+        self._memory.put(written)
+        self._views.update(row["name"] for row in applied.happened)
+        return applied
+
+    def _read(self, entry: Entry, unfit: Mapping[str, str]) -> Image | Reject:
+        payload = entry.fields.get(b"data")
+        if payload is None:
+            return Reject(entry, "The entry has no field data, so it is not a capture.")
+        try:
+            read = image.read(payload)
+        except ValueError as error:
+            return Reject(entry, f"The entry is not a capture: {error}.")
+        if read.capture_id in unfit:
+            return Reject(entry, unfit[read.capture_id])
+        if not read.known_by_id_only and not self._catalogs.know(read.schema_id):
+            return Reject(
+                entry, f"No description {read.schema_id} of {read.object} is known, so its fields can't be typed."
+            )
+        return read
+
+    def _write(self, tx: Transaction, images: Sequence[tuple[Entry, Image]], applied: Applied, now: str) -> list[Image]:
+        self._catalogs.save(tx, {i.schema_id for _, i in images if not i.known_by_id_only}, now)
+        known = Known(tx, self._memory)
+        outcomes = self._fold(known, images, applied, now)
+        if not outcomes:
+            return []
+        latest = {o.after.record_id: o.after for _, o in outcomes}
+        known.seen.update(latest)
+        self._write_records(tx, outcomes, latest.values(), now)
+        reach = affected(known, [o for _, o in outcomes], self._catalogs.looked_up_by)
+        records = gather(known, reach.people.values(), reach.accounts, self._rules.enrich, self._catalogs.targets)
+        projected = write_people(tx, reach, records, self._catalogs, self._rules)
+        applied.users, applied.accounts = projected.users, projected.accounts
+        self._write_events(tx, outcomes, projected.user_of, applied)
+        return list(latest.values())
+
+    def _fold(
+        self, known: Known, images: Sequence[tuple[Entry, Image]], applied: Applied, now: str
+    ) -> list[tuple[Entry, Outcome]]:
+        """Take the images of each record in their order; the outcome of one is the state before the next."""
+        wanted: dict[str, set[str]] = {}
+        for _, one in images:
+            wanted.setdefault(one.object, set()).add(one.record_id)
+        current: dict[str, Image] = {}
+        for object_name, ids in wanted.items():
+            current.update(known.load(object_name, ids))
+        outcomes: list[tuple[Entry, Outcome]] = []
+        for entry, one in images:
+            before = current.get(one.record_id)
+            if before is None and one.known_by_id_only:
+                applied.unknown_deletes += 1
+                continue
+            try:
+                outcome = flatten(before, one, self._catalogs.names(one.object), now)
+            except (TypeError, ValueError, KeyError, AttributeError) as error:
+                log.warning("entry rejected", stream=entry.stream, offset=entry.offset, error=type(error).__name__)
+                applied.rejects.append(Reject(entry, f"A field of the capture has an unexpected form ({error})."))
+                continue
+            if outcome is None:
+                applied.seen_again += 1
+                continue
+            current[one.record_id] = outcome.after
+            outcomes.append((entry, outcome))
+        return outcomes
+
+    def _write_records(
+        self, tx: Transaction, outcomes: Sequence[tuple[Entry, Outcome]], latest: Iterable[Image], now: str
+    ) -> None:
+        tx.append("captures", tables.CAPTURES, [_capture_row(e, o.after, now) for e, o in outcomes])
+        by_object: dict[str, list[Image]] = {}
+        for one in latest:
+            by_object.setdefault(one.object, []).append(one)
+        states = [_state_row(one) for images in by_object.values() for one in images]
+        tx.upsert("headrace.states", ("object", "record_id"), tables.STATES, states)
+        for object_name, images in by_object.items():
+            columns = self._catalogs.raw_columns(object_name)
+            rows = [
+                one.fields
+                if one.fields.get("IsDeleted") == one.is_deleted
+                else {**one.fields, "IsDeleted": one.is_deleted}
+                for one in images
+            ]
+            try:
+                tx.upsert(naming.table_of(object_name), ("id",), columns, rows)
+            except Misfit as misfit:
+                reason = f"The field behind {misfit.table}.{misfit.column} holds {misfit.reason}."
+                raise _UnfitError({images[place].capture_id: reason for place in misfit.rows}) from misfit
+        _write_memberships(tx, [o for _, o in outcomes])
+
+    def _write_events(
+        self, tx: Transaction, outcomes: Sequence[tuple[Entry, Outcome]], user_of: Mapping[str, str], applied: Applied
+    ) -> None:
+        events = [o.event for _, o in outcomes if o.event is not None]
+        changes = [c for _, o in outcomes for c in o.changes]
+        applied.stored, applied.events, applied.happened = len(outcomes), len(events), events
+        applied.untouched = len(outcomes) - len(events)
+        unknown = {r["alias"] for r in events if r["alias"] and r["alias"] not in user_of}
+        stored = (
+            tx.rows("SELECT alias, user_id FROM identities WHERE alias = any(?)", [sorted(unknown)]) if unknown else []
+        )
+        users = {**{r["alias"]: r["user_id"] for r in stored}, **user_of}
+        for row in (*events, *changes):
+            row["user_id"] = users.get(row["alias"])
+        tx.append("events", tables.EVENTS, events)
+        tx.append("changes", tables.CHANGES, changes)
+        for name in sorted({e["name"] for e in events} - self._views):
+            tx.ensure_view(
+                naming.view_name(name), f"SELECT * FROM events WHERE name = '{name.replace(chr(39), chr(39) * 2)}'"
+            )
+
+
+class _UnfitError(Exception):
+    """Captures (by id) that no column can hold, and why."""
+
+    def __init__(self, reasons: Mapping[str, str]) -> None:
+        super().__init__(f"{len(reasons)} captures do not fit")
+        self.reasons = reasons
+
+
+def _capture_row(entry: Entry, one: Image, now: str) -> dict[str, Any]:
+    return {
+        "capture_id": one.capture_id,
+        "object": one.object,
+        "record_id": one.record_id,
+        "version": one.version,
+        "origin": one.origin,
+        "stream": entry.stream,
+        "offset": entry.offset,
+        "seen_at": one.seen_at,
+        "stored_at": now,
+        "payload": one.payload,
+    }
+
+
+def _state_row(one: Image) -> dict[str, Any]:
+    return {
+        "object": one.object,
+        "record_id": one.record_id,
+        "version": one.version,
+        "is_deleted": one.is_deleted,
+        "schema_id": one.schema_id,
+        "payload": one.payload,
+    }
+
+
+def _write_memberships(tx: Transaction, outcomes: Sequence[Outcome]) -> None:
+    """Close the stay a record's last image gave, open the one its new image gives."""
+    moved = [o for o in outcomes if o.left or o.joined]
+    if not moved:
+        return
+    ids = sorted({o.after.record_id for o in moved if o.left})
+    stored = (
+        tx.rows("SELECT * FROM headrace.memberships WHERE record_id = any(?) AND until IS NULL", [ids]) if ids else []
+    )
+    open_stays: dict[str, dict[str, Any]] = {r["record_id"]: r for r in stored}
+    rows: list[dict[str, Any]] = []
+    for outcome in moved:
+        record_id = outcome.after.record_id
+        stay = open_stays.pop(record_id, None)
+        if outcome.left and stay is not None:
+            stay["until"] = outcome.moved_at
+            rows.append(stay)
+        if outcome.joined:
+            opened = {"record_id": record_id, **outcome.joined._asdict(), "since": outcome.moved_at, "until": None}
+            open_stays[record_id] = opened
+            rows.append(opened)
+    tx.upsert("headrace.memberships", ("record_id", "since"), tables.MEMBERSHIPS, rows)
+
+
+def _record_rejects(tx: Transaction, rejects: Sequence[Reject], now: str) -> None:
+    rows = [
+        {
+            "stream": r.entry.stream,
+            "offset": r.entry.offset,
+            "reason": r.reason,
+            "first_tried_at": now,
+            "last_tried_at": now,
+            "deliveries": 1,
+            "entry": exactjson.dumps(readable(r.entry.fields)),
+        }
+        for r in rejects
+    ]
+    if rows:
+        tx.upsert("dead_letters", ("stream", "offset"), tables.DEAD_LETTERS, rows)
+
+
+def _move_positions(tx: Transaction, reached: Mapping[str, str], now: str) -> None:
+    rows = [{"stream": stream, "offset": offset, "updated_at": now} for stream, offset in reached.items()]
+    if rows:
+        tx.upsert("headrace.positions", ("stream",), tables.POSITIONS, rows)
+
+
+def _reached(entries: Iterable[Entry]) -> dict[str, str]:
+    reached: dict[str, str] = {}
+    for entry in entries:
+        if _after(entry.offset, reached.get(entry.stream)):
+            reached[entry.stream] = entry.offset
+    return reached
+
+
+def _after(offset: str, position: str | None) -> bool:
+    return position is None or offset_key(offset) > offset_key(position)

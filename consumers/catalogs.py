@@ -1,0 +1,186 @@
+"""What is known of objects: their schemas, the names given to their fields, and how lookups are flattened in."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import structlog
+
+from integration.core import catalog, naming, project
+from integration.core.catalog import ObjectSchema
+from integration.core.columns import Column, ColumnType
+from integration.core.project import PERSON_OBJECTS, Projection
+from integration.core.registry import Key, Named, Registry
+from integration.store import tables
+from integration.store.protocol import Transaction
+
+log = structlog.get_logger()
+
+
+class Catalogs:
+    """The schemas and the registry of names, kept in memory and in the store.
+
+    `enrich` names for each object the lookup fields to flatten in, `names` the settings' own property names;
+    `fetch_schema` asks the stream side for a schema that the store does not know yet.
+    """
+
+    def __init__(
+        self,
+        tx: Transaction,
+        enrich: Mapping[str, Sequence[str]],
+        names: Mapping[str, Mapping[str, str]],
+        fetch_schema: Callable[[str], bytes | None],
+    ) -> None:
+        self._enrich = enrich
+        self._fetch = fetch_schema
+        self._schemas: dict[str, ObjectSchema] = {}
+        self._newest: dict[str, ObjectSchema] = {}
+        self._saved: set[str] = set()
+        self._new_names: list[Named] = []
+        self._tables: set[str] = set()
+        self.registry = Registry(names)
+        self.registry.restore(_stored_names(tx))
+        for row in tx.rows("SELECT schema_id, body FROM headrace.schemas ORDER BY since"):
+            self._add(catalog.from_json(row["body"]))
+            self._saved.add(row["schema_id"])
+        self._new_names.clear()
+        self._refresh()
+
+    def know(self, schema_id: str) -> bool:
+        """Tell whether fields read with this schema can be typed, after asking for it if need be."""
+        if schema_id in self._schemas:
+            return True
+        body = self._fetch(schema_id)
+        if body is None:
+            return False
+        try:
+            schema = catalog.from_json(body)
+        except (ValueError, KeyError, TypeError):
+            return False
+        if schema.schema_id != schema_id:
+            return False
+        self._add(schema)
+        return True
+
+    def names(self, object_name: str) -> Mapping[str, Named]:
+        """Return field -> names of an object's own fields."""
+        return self.registry.fields(object_name)
+
+    def raw_columns(self, object_name: str) -> Sequence[Column]:
+        """Return the columns of an object's raw table; values lie under the API names."""
+        own = [named.raw_column() for named in self.registry.fields(object_name).values()]
+        return [*own, Column("is_deleted", ColumnType.BOOLEAN, source="IsDeleted")]
+
+    def save(self, tx: Transaction, used: Collection[str], now: str) -> None:
+        """Make the store ready for records read with the `used` schemas: tables, columns, names."""
+        fresh = [self._schemas[i] for i in used if i not in self._saved]
+        if not fresh:
+            return
+        for schema in fresh:
+            tx.ensure_columns(naming.table_of(schema.object), self.raw_columns(schema.object))
+        tx.ensure_columns("users", self.user_columns)
+        tx.ensure_columns("accounts", self.account_columns)
+        known_objects = {self._schemas[i].object for i in self._saved}
+        tx.append(
+            "headrace.schemas",
+            tables.SCHEMAS,
+            [{"schema_id": s.schema_id, "object": s.object, "body": catalog.to_json(s), "since": now} for s in fresh],
+        )
+        first = len(self.registry.entries) - len(self._new_names)
+        tx.append(
+            "headrace.properties",
+            tables.PROPERTIES,
+            [_named_row(named, first + place, now) for place, named in enumerate(self._new_names)],
+        )
+        added = [_log_row(n, now) for n in self._new_names if n.key.object in known_objects]
+        tx.append("schema_log", tables.SCHEMA_LOG, added)
+        self._tables.update(s.schema_id for s in fresh)
+
+    def committed(self) -> None:
+        """Note that what `save` wrote is in the store for good."""
+        if self._tables:
+            self._saved |= self._tables
+            self._tables.clear()
+            self._new_names.clear()
+
+    def _add(self, schema: ObjectSchema) -> None:
+        self._schemas[schema.schema_id] = schema
+        self._newest[schema.object] = schema
+        self._register(schema, None)
+        # Own fields first: what a lookup brings in must not take a name that the record's own field would have.
+        for looking, target in self._lookups():
+            if schema.object in (looking.object, target.object):
+                self._register(target, looking.object)
+        self._refresh()
+
+    def _register(self, schema: ObjectSchema, prefix_object: str | None) -> None:
+        new, warnings = self.registry.register(schema, prefix_object)
+        self._new_names += new
+        for warning in warnings:
+            log.warning("name taken", detail=warning)
+
+    def _lookups(self) -> list[tuple[ObjectSchema, ObjectSchema]]:
+        looking_up = [s for name in PERSON_OBJECTS if (s := self._newest.get(name)) is not None]
+        return [
+            (looking, self._newest[target])
+            for looking in looking_up
+            for lookup in self._enrich.get(looking.object, ())
+            if (field := looking.field(lookup)) is not None
+            for target in field.reference_to
+            if target in self._newest and target != looking.object
+        ]
+
+    def _refresh(self) -> None:
+        self.projection: Projection = project.projection(self.registry, self._enrich)
+        self.user_columns = [*tables.USERS, *project.property_columns(self.registry, PERSON_OBJECTS), *tables.ROLL_UPS]
+        self.account_columns = [*tables.ACCOUNTS, *project.property_columns(self.registry, ("Account",))]
+        self.targets: dict[tuple[str, str], Sequence[str]] = {}
+        self.looked_up_by: dict[str, list[tuple[str, str]]] = {}
+        for object_name, fields in self._enrich.items():
+            schema = self._newest.get(object_name)
+            for lookup in fields if schema else ():
+                field = schema.field(lookup) if schema else None
+                self.targets[(object_name, lookup)] = field.reference_to if field else ()
+                for target in self.targets[(object_name, lookup)]:
+                    self.looked_up_by.setdefault(target, []).append((object_name, lookup))
+
+
+def _stored_names(tx: Transaction) -> list[Named]:
+    rows: list[dict[str, Any]] = tx.rows("SELECT * FROM headrace.properties ORDER BY place")
+    return [
+        Named(
+            Key(r["prefix_object"], r["object"], r["field"], ColumnType(r["type"])),
+            r["property"],
+            r["column_name"],
+            r["precision"],
+            r["scale"],
+        )
+        for r in rows
+    ]
+
+
+def _named_row(named: Named, place: int, now: str) -> dict[str, Any]:
+    return {
+        "place": place,
+        "object": named.key.object,
+        "field": named.key.field,
+        "prefix_object": named.key.prefix_object,
+        "property": named.property,
+        "column_name": named.column,
+        "type": str(named.key.type),
+        "precision": named.precision,
+        "scale": named.scale,
+        "since": now,
+    }
+
+
+def _log_row(named: Named, now: str) -> dict[str, Any]:
+    return {
+        "at": now,
+        "object": named.key.object,
+        "field": named.key.field,
+        "column_name": named.column,
+        "property": named.property,
+        "kind": "added",
+        "type": str(named.key.type),
+        "note": None,
+    }

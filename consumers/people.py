@@ -1,0 +1,141 @@
+"""The people and accounts a batch reaches: stitched, projected, and written where their row differs."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any, Protocol
+
+from consumers.affected import Affected
+from consumers.catalogs import Catalogs
+from integration.core import exactjson, identity, project
+from integration.core.identity import Person
+from integration.core.project import Records
+from integration.store import tables
+from integration.store.protocol import Transaction
+
+
+class IdentityRules(Protocol):
+    """The two settings identity looks at."""
+
+    @property
+    def match_email(self) -> bool:
+        """Whether one e-mail makes one person."""
+
+    @property
+    def max_cluster(self) -> int:
+        """How many live records may share an e-mail before it counts as a shared mailbox."""
+
+
+@dataclass(slots=True)
+class Projected:
+    """How many rows were written, and whose alias belongs to whom now."""
+
+    users: int = 0
+    accounts: int = 0
+    user_of: dict[str, str] = field(default_factory=dict)
+
+
+def write_people(
+    tx: Transaction, reach: Affected, records: Records, catalogs: Catalogs, rules: IdentityRules
+) -> Projected:
+    """Write the rows of `users`, `accounts` and `identities` that differ from what the store has."""
+    done = Projected()
+    stitched = {i: identity.record_of(one) for i, one in reach.people.items()}
+    people = identity.stitch(stitched, match_email=rules.match_email, max_cluster=rules.max_cluster)
+    shared = identity.shared_mailboxes(stitched.values(), rules.max_cluster)
+    done.user_of = _write_identities(tx, people, shared, stitched)
+    remembered: dict[str, dict[str, Any]] = {}
+    rows = {p.user_id: project.user_row(p, records, catalogs.projection, remembered) for p in people}
+    gone = stitched.keys() - rows.keys()
+    done.users = _write_rows(tx, "users", "user_id", catalogs.user_columns, rows, gone)
+    done.accounts = _write_accounts(tx, reach.accounts, records, catalogs)
+    return done
+
+
+def _write_accounts(tx: Transaction, account_ids: Iterable[str], records: Records, catalogs: Catalogs) -> int:
+    images = [one for i in sorted(account_ids) if (one := records.get(i)) is not None]
+    ids = [one.record_id for one in images]
+    if not ids:
+        return 0
+    people = _counts(
+        tx, "SELECT account_id, count(*) AS n FROM users WHERE account_id = any(?) AND NOT is_deleted GROUP BY 1", ids
+    )
+    activities = tx.activity_counts(ids)
+    rows = {
+        one.record_id: project.account_row(
+            one, people.get(one.record_id, 0), activities.get(one.record_id, 0), records, catalogs.projection
+        )
+        for one in images
+    }
+    return _write_rows(tx, "accounts", "account_id", catalogs.account_columns, rows, ())
+
+
+def _write_identities(
+    tx: Transaction, people: Sequence[Person], shared: set[str], records: Mapping[str, identity.Record]
+) -> dict[str, str]:
+    """Replace the aliases of these records; point earlier events at the people their aliases belong to now."""
+    rows = identity.identities(people, shared)
+    aliases = sorted({*records, *(r.email for r in records.values() if r.email)})
+    if not aliases:
+        return {}
+    stored = tx.rows("SELECT alias, kind, user_id, since, why FROM identities WHERE alias = any(?)", [aliases])
+    old = {row["alias"]: row for row in stored}
+    new = {row["alias"]: row for row in rows}
+    differing = [alias for alias in aliases if not _same_alias(old.get(alias), new.get(alias))]
+    tx.delete("identities", "alias", [alias for alias in differing if alias in old])
+    tx.append("identities", tables.IDENTITIES, [new[alias] for alias in differing if alias in new])
+    user_of = {alias: row["user_id"] for alias, row in new.items()}
+    moved = {a: user_of.get(a) for a in differing if (old.get(a) or {}).get("user_id") != user_of.get(a)}
+    _repoint(tx, moved)
+    return user_of
+
+
+def _repoint(tx: Transaction, moved: Mapping[str, str | None]) -> None:
+    """Give earlier events of these aliases their present user; most new aliases have no earlier event."""
+    if not moved:
+        return
+    for table in ("events", "changes"):
+        there = tx.rows(f"SELECT DISTINCT alias FROM {table} WHERE alias = any(?)", [sorted(moved)])
+        stale = {row["alias"]: moved[row["alias"]] for row in there}
+        if stale:
+            tx.update(table, "alias", "user_id", stale)
+
+
+def _same_alias(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> bool:
+    if old is None or new is None:
+        return old is new
+    return all(old[key] == new[key] for key in ("kind", "user_id", "since", "why"))
+
+
+def _write_rows(
+    tx: Transaction,
+    table: str,
+    key: str,
+    columns: Sequence[Any],
+    rows: Mapping[str, Mapping[str, Any]],
+    gone: Iterable[str],
+) -> int:
+    """Write the rows whose content differs from the last one written, delete those that are gone."""
+    hashes = {i: row_hash(row) for i, row in rows.items()}
+    ids = sorted({*rows, *gone})
+    stored = tx.rows('SELECT key, hash FROM headrace.hashes WHERE "table" = ? AND key = any(?)', [table, ids])
+    old = {row["key"]: row["hash"] for row in stored}
+    differing = [i for i in rows if old.get(i) != hashes[i]]
+    gone_ids = [i for i in gone if i in old]
+    if gone_ids:
+        tx.delete(table, key, gone_ids)
+        tx.delete("headrace.hashes", "key", gone_ids)
+    if differing:
+        tx.upsert(table, (key,), columns, [rows[i] for i in differing])
+        marks = [{"table": table, "key": i, "hash": hashes[i]} for i in differing]
+        tx.upsert("headrace.hashes", ("key",), tables.HASHES, marks)
+    return len(differing) + len(gone_ids)
+
+
+def row_hash(row: Mapping[str, Any]) -> str:
+    """Return a hash by which an unchanged row is known again."""
+    return blake2b(exactjson.dumps(sorted(row.items())), digest_size=12).hexdigest()
+
+
+def _counts(tx: Transaction, sql: str, ids: Sequence[str]) -> dict[str, int]:
+    return {row["account_id"]: row["n"] for row in tx.rows(sql, [list(ids)])}

@@ -1,0 +1,181 @@
+"""Who is one person. Pure, and a function of the records alone: the order in which they came does not matter.
+
+Live contacts and live unconverted leads with one e-mail are one person, and so are a converted lead and its contact,
+a merged loser and its winner. Conversions and merges form chains, each of which ends in one record (its root); only
+roots that are live can share an e-mail. So every person is a group of roots with the chains that end in them.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from integration.core.image import Image
+
+# A chain of merges longer than this is a fault in the data (or a circle).
+_LONGEST_CHAIN = 50
+
+
+class Record(NamedTuple):
+    """A contact or lead, as far as identity looks at it. `email` is trimmed and in lower case, or None."""
+
+    record_id: str
+    object: str
+    created: str
+    version: str
+    email: str | None
+    is_deleted: bool
+    is_converted: bool
+    follows: str | None
+    """The record this one ended in: the contact of a conversion, the winner of a merge."""
+
+    @property
+    def is_live(self) -> bool:
+        """Tell whether the record stands for a person by itself."""
+        return not self.is_deleted and not self.is_converted
+
+    @property
+    def is_contact(self) -> bool:
+        """Tell a contact from a lead."""
+        return self.object == "Contact"
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """The records that are one person, and what follows from them alone."""
+
+    user_id: str
+    members: tuple[Record, ...]
+    contact_id: str | None
+    lead_id: str | None
+    is_deleted: bool
+    first_seen: str
+    email: str | None
+    """The join key: of the record that gives the user_id, else of the first other member that has one."""
+
+
+def normal_email(value: Any) -> str | None:
+    """Return an e-mail as the join key: trimmed, lower case; None for an empty one."""
+    if not isinstance(value, str):
+        return None
+    return value.strip().lower() or None
+
+
+def record_of(image: Image) -> Record:
+    """Read from a contact's or lead's image what identity needs."""
+    fields = image.fields
+    converted = image.object == "Lead" and bool(fields.get("IsConverted"))
+    follows = fields.get("MasterRecordId") if image.is_deleted else None
+    if not follows and converted:
+        follows = fields.get("ConvertedContactId")
+    return Record(
+        image.record_id,
+        image.object,
+        image.created,
+        image.version,
+        normal_email(fields.get("Email")),
+        image.is_deleted,
+        converted,
+        follows or None,
+    )
+
+
+def stitch(records: Mapping[str, Record], *, match_email: bool, max_cluster: int) -> list[Person]:
+    """Group records into people.
+
+    `records` must be closed: with a record come all that share its e-mail and all it is chained to. An e-mail that
+    more than `max_cluster` live records share is nobody's own (a shared mailbox): it joins none of them.
+    """
+    shared = shared_mailboxes(records.values(), max_cluster)
+    groups: dict[str, list[Record]] = {}
+    for record in records.values():
+        root = _root(record, records)
+        joins = match_email and root.is_live and root.email and root.email not in shared
+        groups.setdefault(f"email:{root.email}" if joins else root.record_id, []).append(record)
+    return [_person(members) for members in groups.values()]
+
+
+def shared_mailboxes(records: Iterable[Record], max_cluster: int) -> set[str]:
+    """Return the e-mails that too many live records share to be one person's."""
+    counts: dict[str, int] = {}
+    for record in records:
+        if record.is_live and record.email:
+            counts[record.email] = counts.get(record.email, 0) + 1
+    return {email for email, count in counts.items() if count > max_cluster}
+
+
+def identities(people: Iterable[Person], shared: set[str]) -> list[dict[str, Any]]:
+    """List the rows of `identities` of these people: each alias once, with the rule that joined it."""
+    rows: list[dict[str, Any]] = []
+    claims: dict[str, tuple[tuple[bool, bool, str, str], dict[str, Any]]] = {}
+    for person in people:
+        for record in person.members:
+            rows.append(_record_alias(person, record))
+            if not record.email or record.email in shared:
+                continue
+            rank = (not record.is_live, person.is_deleted, record.created, record.record_id)
+            if record.email not in claims or rank < claims[record.email][0]:
+                claims[record.email] = (rank, _email_alias(person, record))
+    return rows + [row for _, row in claims.values()]
+
+
+def _root(record: Record, records: Mapping[str, Record]) -> Record:
+    for _ in range(_LONGEST_CHAIN):
+        following = records.get(record.follows) if record.follows else None
+        if following is None:
+            return record
+        record = following
+    # A circle: the lowest id stands for all of it, whichever record the walk began with.
+    circle = {record.record_id: record}
+    while (following := records[record.follows or ""]).record_id not in circle:
+        circle[following.record_id] = record = following
+    return circle[min(circle)]
+
+
+def _person(members: list[Record]) -> Person:
+    members.sort(key=lambda r: (r.created, r.record_id))
+    live = [r for r in members if r.is_live]
+    contacts = [r for r in members if r.is_contact]
+    leads = [r for r in members if not r.is_contact]
+    pool = live or members
+    owner = next((r for r in pool if r.is_contact), pool[0])
+    emails = [owner.email, *(r.email for r in pool), *(r.email for r in members)]
+    return Person(
+        user_id=owner.record_id,
+        members=tuple(members),
+        contact_id=_first(contacts),
+        lead_id=_first(leads),
+        is_deleted=not live,
+        first_seen=members[0].created,
+        email=next((e for e in emails if e), None),
+    )
+
+
+def _first(records: list[Record]) -> str | None:
+    """Live before deleted, unconverted before converted, then the earliest, then the lowest id."""
+    best = min(records, key=lambda r: (r.is_deleted, r.is_converted, r.created, r.record_id), default=None)
+    return best.record_id if best else None
+
+
+def _record_alias(person: Person, record: Record) -> dict[str, Any]:
+    kind = "contact_id" if record.is_contact else "lead_id"
+    since, why = record.created, f"{record.object.lower()} record"
+    if record.follows and record.is_converted and not record.is_deleted:
+        why = f"lead converted to contact {record.follows}"
+    elif record.follows and record.is_deleted and not record.is_converted:
+        kind = "merged_contact_id" if record.is_contact else kind
+        since, why = record.version, f"merged into {record.follows}"
+    elif record.follows:
+        why = f"ended in {record.follows}"
+    elif record.record_id != person.user_id:
+        why = f"same e-mail as {person.user_id}"
+    return {"alias": record.record_id, "kind": kind, "user_id": person.user_id, "since": since, "why": why}
+
+
+def _email_alias(person: Person, record: Record) -> dict[str, Any]:
+    return {
+        "alias": record.email,
+        "kind": "email",
+        "user_id": person.user_id,
+        "since": record.created,
+        "why": f"e-mail of {record.object.lower()} {record.record_id}",
+    }

@@ -1,0 +1,102 @@
+"""Record images: what a capture shows, as the core works with it."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from integration.core import exactjson, values
+
+
+class Image(NamedTuple):
+    """A record as one capture showed it. Plain data: the hot path makes one per record.
+
+    `version` and `seen_at` are ISO 8601 UTC; `fields` hold the REST API's JSON values; `payload` is the JSON of the
+    capture, kept so that archiving it costs nothing.
+    """
+
+    object: str
+    record_id: str
+    version: str
+    is_deleted: bool
+    fields: Mapping[str, Any]
+    schema_id: str
+    origin: str
+    seen_at: str
+    capture_id: str
+    org: str
+    payload: bytes
+    known_by_id_only: bool = False
+    """True when only the delete log told of the record: there are no fields."""
+
+    @property
+    def created(self) -> str:
+        """CreatedDate, normalised; the version where the object shows none."""
+        created = self.fields.get("CreatedDate")
+        return values.stamp(created) if isinstance(created, str) else self.version
+
+
+_TEXTS = ("id", "org", "object", "record_id", "system_modstamp", "schema_id", "origin", "seen_at")
+
+
+def read(payload: bytes) -> Image:
+    """Read the JSON of a capture.
+
+    Raises ValueError with a sentence that names what is wrong, never a value (values are people's data).
+    """
+    try:
+        raw = exactjson.loads(payload)
+    except ValueError:
+        raise ValueError("data is not JSON") from None
+    if not isinstance(raw, dict):
+        raise ValueError("data is not a JSON object")
+    for name in _TEXTS:
+        if not isinstance(raw.get(name), str) or not raw[name]:
+            raise ValueError(f"{name} is missing or not text")
+    if len(raw["record_id"]) != 18 or not raw["record_id"].isalnum():
+        raise ValueError("record_id is not an 18-character Salesforce id")
+    if not _is_stamp(raw["system_modstamp"]):
+        raise ValueError("system_modstamp is not a time like 2024-01-22T16:26:15Z")
+    fields = raw.get("fields")
+    if not isinstance(raw.get("is_deleted"), bool):
+        raise ValueError("is_deleted is missing or not true or false")
+    if fields is None:
+        if not raw["is_deleted"]:
+            raise ValueError("fields are missing from a record that is not deleted")
+    elif not isinstance(fields, dict):
+        raise ValueError("fields is not a JSON object")
+    return Image(
+        raw["object"],
+        raw["record_id"],
+        raw["system_modstamp"],
+        raw["is_deleted"],
+        fields or {},
+        raw["schema_id"],
+        raw["origin"],
+        raw["seen_at"],
+        raw["id"],
+        raw["org"],
+        payload,
+        fields is None,
+    )
+
+
+def deleted_copy(before: Image, told: Image) -> Image:
+    """Return the image of a record of which only the delete log tells: its last fields, now deleted."""
+    fields = {**before.fields, "IsDeleted": True} if "IsDeleted" in before.fields else dict(before.fields)
+    image = told._replace(fields=fields, schema_id=before.schema_id, known_by_id_only=False)
+    capture = {
+        "id": image.capture_id,
+        "org": image.org,
+        "object": image.object,
+        "record_id": image.record_id,
+        "system_modstamp": image.version,
+        "is_deleted": True,
+        "fields": fields,
+        "schema_id": image.schema_id,
+        "origin": image.origin,
+        "seen_at": image.seen_at,
+    }
+    return image._replace(payload=exactjson.dumps(capture))
+
+
+def _is_stamp(value: str) -> bool:
+    return len(value) >= 20 and value[4] == "-" and value[10] == "T" and value.endswith("Z")

@@ -1,0 +1,94 @@
+"""Who owns a store's file. DuckDB lets one process in; that process leaves a note beside the file with the address
+at which it answers queries for everyone else."""
+
+import json
+import os
+import secrets
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from integration.errors import UnreachableError
+
+
+class StoreOwnedError(UnreachableError):
+    """Another process has the store open. `pid` is its process id, None where the system did not tell."""
+
+    def __init__(self, message: str, pid: int | None = None) -> None:
+        super().__init__(message)
+        self.pid = pid
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The process that owns a store: where it answers queries, and the token it wants with each."""
+
+    pid: int
+    url: str
+    """`http://host:port`."""
+    token: str = field(repr=False)
+    started_at: str
+    """ISO 8601 UTC."""
+
+
+def owner_file(path: Path) -> Path:
+    """Return where the owner of a store's file leaves its note: `<file>.owner.json`."""
+    return path.with_name(f"{path.name}.owner.json")
+
+
+def new_token() -> str:
+    """Make a token that can't be guessed."""
+    return secrets.token_urlsafe(32)
+
+
+def announce(path: Path, *, url: str, token: str, started_at: str) -> Owner:
+    """Write the note for this process, readable by this user only, and return what it says.
+
+    Raises UnreachableError if it can't be written.
+    """
+    owner = Owner(os.getpid(), url, token, started_at)
+    note = owner_file(path)
+    fresh = note.with_name(f"{note.name}.{owner.pid}")
+    try:
+        fresh.unlink(missing_ok=True)
+        # Created with its final rights: there is no moment at which another user could read the token.
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            json.dump(asdict(owner), file)
+        fresh.replace(note)
+    except OSError as error:
+        raise UnreachableError(f"{note} can't be written ({error.strerror}): make its directory writable.") from error
+    return owner
+
+
+def withdraw(path: Path) -> None:
+    """Remove this process's note; one that another process left stays."""
+    owner = _read(owner_file(path))
+    if owner is not None and owner.pid == os.getpid():
+        owner_file(path).unlink(missing_ok=True)
+
+
+def find_owner(path: Path) -> Owner | None:
+    """Return the living process that says it owns the file; None when there is none (a stale note is ignored)."""
+    owner = _read(owner_file(path))
+    return owner if owner is not None and _is_alive(owner.pid) else None
+
+
+def _read(note: Path) -> Owner | None:
+    try:
+        told = json.loads(note.read_text("utf-8"))
+        return Owner(int(told["pid"]), str(told["url"]), str(told["token"]), str(told["started_at"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        # Not there, half written or damaged: it names nobody.
+        return None
+
+
+def _is_alive(pid: int) -> bool:
+    if pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        # It lives, but belongs to someone else.
+        return True
+    return True

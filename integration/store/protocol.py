@@ -1,0 +1,102 @@
+"""What a store must do for headrace: one transaction at a time, a few set-based reads, read-only SQL for people.
+
+Tables are named as users know them (`users`, `salesforce.contact`); headrace's own bookkeeping lies in the schema
+`headrace` (`headrace.states`, `headrace.positions`, ...). Rows are plain mappings; a `Column` says under which key a
+value is found and which type it has, and the adapter turns whole batches into columns at once.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple, Protocol
+
+import pyarrow as pa
+
+from integration.core.columns import Column, ColumnType
+
+__all__ = ["Column", "ColumnType", "Misfit", "Row", "State", "Store", "Transaction"]
+
+
+class Misfit(ValueError):
+    """Values that fit no column of their type. Nothing of the rows handed over has been written."""
+
+    def __init__(self, table: str, column: str, rows: Sequence[int], reason: str) -> None:
+        self.table = table
+        self.column = column
+        self.rows = tuple(rows)
+        """Which of the rows handed over carry such a value, by their place."""
+        self.reason = reason
+        """What the value is, without telling it: `text instead of a number`."""
+        super().__init__(f"{table}.{column} can't hold {reason}")
+
+
+class State(NamedTuple):
+    """The last known image of a record: the JSON of the capture that showed it (see schemas.Capture)."""
+
+    record_id: str
+    payload: bytes
+
+
+Row = Mapping[str, Any]
+
+
+class Transaction(Protocol):
+    """Everything one batch does. It is all there after the `with` block, or nothing of it is.
+
+    Reads inside a transaction see its own writes.
+    """
+
+    def ensure_columns(self, table: str, columns: Sequence[Column]) -> None:
+        """Create the table if it is missing, add missing columns. Existing columns are never retyped; a decimal
+        column whose precision or scale is too small for the asked one is widened."""
+
+    def append(self, table: str, columns: Sequence[Column], rows: Sequence[Row]) -> None:
+        """Insert rows. Decimal columns are widened when a value would not fit unrounded."""
+
+    def upsert(self, table: str, key: Sequence[str], columns: Sequence[Column], rows: Sequence[Row]) -> None:
+        """Replace the rows with these keys (the last one wins where a key comes twice), insert the others."""
+
+    def delete(self, table: str, column: str, values: Iterable[str]) -> None:
+        """Delete the rows whose column holds one of the values."""
+
+    def update(self, table: str, key: str, column: str, values: Mapping[str, str | None]) -> None:
+        """Set `column` to the mapped value in every row whose `key` column holds the mapping's key."""
+
+    def states(self, object_name: str, record_ids: Iterable[str]) -> list[State]:
+        """Read the last images of these records; unknown ids are left out."""
+
+    def states_by(self, object_name: str, field: str, values: Iterable[str]) -> list[State]:
+        """Read the last images of the object's records whose field (API name) holds one of the values.
+        A field that the store has no column for finds nothing."""
+
+    def states_by_email(self, object_name: str, emails: Iterable[str]) -> list[State]:
+        """The same for the field Email, compared trimmed and in lower case (as the given e-mails are)."""
+
+    def all_ids(self, object_name: str) -> list[str]:
+        """List every record id known of the object, deleted ones included, in order."""
+
+    def activity_counts(self, account_ids: Iterable[str]) -> dict[str, int]:
+        """Count the live tasks and events of each account (AccountId, else an account in WhatId); none is left out."""
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """Run a reading statement of headrace's own (never a user's) and return plain rows; `?` for parameters;
+        a list parameter is matched with `= any(?)`."""
+
+    def ensure_view(self, name: str, sql: str) -> None:
+        """Create or replace a view; a name that a table has already is refused with ValueError."""
+
+
+class Store(Protocol):
+    """A place where the tables live. One process owns it and writes; anyone may read through it."""
+
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """Begin; commit at the end of the block, roll back if it raises."""
+
+    def query(self, sql: str, *, limit: int | None = None, timeout_seconds: float = 60.0) -> pa.Table:
+        """Run one read-only statement of a user.
+
+        Raises UsageError when it does not parse, names what does not exist, holds several statements, writes, or
+        touches files; RunError when it fails or outlives the timeout.
+        """
+
+    def close(self) -> None:
+        """Close; everything committed is on disk."""

@@ -1,0 +1,155 @@
+"""The tables every store has, and their columns: the same lists create the tables and write their rows.
+
+Properties (`users`, `accounts`) and raw tables (`salesforce.*`) grow with the org; see Transaction.ensure_columns.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.resources import files
+
+from integration.core.columns import Column, ColumnType
+
+SCHEMA_VERSION = 1
+"""Raised when a table below changes in a way that an older headrace could not read."""
+
+
+def _columns(kind: ColumnType, *names: str) -> tuple[Column, ...]:
+    return tuple(Column(name, kind) for name in names)
+
+
+def _texts(*names: str) -> tuple[Column, ...]:
+    return _columns(ColumnType.TEXT, *names)
+
+
+def _times(*names: str) -> tuple[Column, ...]:
+    return _columns(ColumnType.TIMESTAMP, *names)
+
+
+def _numbers(*names: str) -> tuple[Column, ...]:
+    return _columns(ColumnType.INTEGER, *names)
+
+
+_IS_DELETED = Column("is_deleted", ColumnType.BOOLEAN)
+_PAYLOAD = Column("payload", ColumnType.BYTES_AS_TEXT)
+
+ROLL_UPS: Sequence[Column] = (
+    *_numbers("sfdc_opportunity_count", "sfdc_opportunity_open_count"),
+    Column("sfdc_opportunity_open_amount", ColumnType.DECIMAL),
+    *_numbers("sfdc_opportunity_won_count"),
+    Column("sfdc_opportunity_won_amount", ColumnType.DECIMAL),
+)
+"""Counts and sums of the opportunities of a person or an account."""
+
+USERS: Sequence[Column] = (
+    *_texts("user_id", "identity", "email", "contact_id", "lead_id", "account_id", "owner_id"),
+    *_times("first_seen", "updated_at"),
+    _IS_DELETED,
+)
+ACCOUNTS: Sequence[Column] = (
+    *_texts("account_id", "owner_id"),
+    *_numbers("people_count", "activity_count"),
+    *_times("updated_at"),
+    _IS_DELETED,
+    *ROLL_UPS,
+)
+EVENTS: Sequence[Column] = (
+    *_texts("event_id"),
+    *_times("time"),
+    *_texts("name", "user_id", "account_id", "source", "object", "record_id", "actor_id", "origin"),
+    *_times("seen_at", "stored_at"),
+    Column("properties", ColumnType.JSON),
+    *_texts("alias"),
+)
+CHANGES: Sequence[Column] = (
+    *_texts("event_id"),
+    *_times("time"),
+    *_texts("object", "record_id", "user_id", "account_id", "field", "property", "old_value", "new_value"),
+    *_texts("actor_id", "origin", "alias"),
+)
+IDENTITIES: Sequence[Column] = (*_texts("alias", "kind", "user_id"), *_times("since"), *_texts("why"))
+CAPTURES: Sequence[Column] = (
+    *_texts("capture_id", "object", "record_id"),
+    *_times("version"),
+    *_texts("origin", "stream", "offset"),
+    *_times("seen_at", "stored_at"),
+    _PAYLOAD,
+)
+SYNC_RUNS: Sequence[Column] = (
+    *_texts("run_id"),
+    *_times("started_at", "ended_at"),
+    *_texts("kind"),
+    *_numbers("records_read", "captures_published", "events_written", "users_written", "dead_letters", "api_calls"),
+    *_texts("outcome"),
+)
+RECONCILIATIONS: Sequence[Column] = (
+    *_texts("run_id", "object"),
+    *_times("started_at", "ended_at"),
+    *_numbers("source_count", "store_count", "missing", "stale", "ghosts", "repaired", "api_calls"),
+)
+SCHEMA_LOG: Sequence[Column] = (
+    *_times("at"),
+    *_texts("object", "field", "column_name", "property", "kind", "type", "note"),
+)
+DEAD_LETTERS: Sequence[Column] = (
+    *_texts("stream", "offset", "reason"),
+    *_times("first_tried_at", "last_tried_at"),
+    *_numbers("deliveries"),
+    Column("entry", ColumnType.JSON),
+)
+
+STATES: Sequence[Column] = (
+    *_texts("object", "record_id"),
+    *_times("version"),
+    _IS_DELETED,
+    *_texts("schema_id"),
+    _PAYLOAD,
+)
+POSITIONS: Sequence[Column] = (*_texts("stream", "offset"), *_times("updated_at"))
+SCHEMAS: Sequence[Column] = (*_texts("schema_id", "object"), Column("body", ColumnType.JSON), *_times("since"))
+PROPERTIES: Sequence[Column] = (
+    *_numbers("place"),
+    *_texts("object", "field", "prefix_object", "property", "column_name", "type"),
+    *_numbers("precision", "scale"),
+    *_times("since"),
+)
+MEMBERSHIPS: Sequence[Column] = (
+    *_texts("record_id", "alias", "kind", "target_id"),
+    *_times("since", "until"),
+)
+"""`record_id` is the record that says so; the person `alias` belonged to the account or opportunity `target_id`."""
+HASHES: Sequence[Column] = _texts("table", "key", "hash")
+META: Sequence[Column] = _texts("key", "value")
+
+FIXED: Mapping[str, Sequence[Column]] = {
+    "users": (*USERS, *ROLL_UPS),
+    "accounts": ACCOUNTS,
+    "events": EVENTS,
+    "changes": CHANGES,
+    "identities": IDENTITIES,
+    "captures": CAPTURES,
+    "sync_runs": SYNC_RUNS,
+    "reconciliations": RECONCILIATIONS,
+    "schema_log": SCHEMA_LOG,
+    "dead_letters": DEAD_LETTERS,
+    "headrace.states": STATES,
+    "headrace.positions": POSITIONS,
+    "headrace.schemas": SCHEMAS,
+    "headrace.properties": PROPERTIES,
+    "headrace.memberships": MEMBERSHIPS,
+    "headrace.hashes": HASHES,
+    "headrace.meta": META,
+}
+"""Every table that is there from the start."""
+
+SCHEMAS_OF_TABLES: Sequence[str] = ("headrace", "salesforce")
+VIEWS: Sequence[str] = ("user_events",)
+"""Views of headrace's own, each in sql/<name>.sql; no event may take their names."""
+
+
+def view_sql(name: str) -> str:
+    """Return the SELECT of one of headrace's own views."""
+    return files("integration.store").joinpath("sql", f"{name}.sql").read_text("utf-8")
+
+
+def names() -> Iterable[str]:
+    """List the names in the schema of people that belong to headrace's own tables and views."""
+    return (*(name for name in FIXED if "." not in name), *VIEWS)

@@ -1,0 +1,316 @@
+"""One transaction on DuckDB: batches go in as Arrow tables, reads join with a table of keys."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from integration.core.columns import Column, ColumnType
+from integration.store import answers, arrow, tables
+from integration.store.protocol import Misfit, Row, State
+from integration.store.quoting import identifier, literal, table_name
+from integration.store.widening import Shape, holds, widened
+
+_STAGE = "headrace_stage"
+_KEYS = "headrace_keys"
+_SQL_TYPES: Mapping[ColumnType, str] = {
+    ColumnType.TEXT: "VARCHAR",
+    ColumnType.BOOLEAN: "BOOLEAN",
+    ColumnType.INTEGER: "BIGINT",
+    ColumnType.DATE: "DATE",
+    ColumnType.TIMESTAMP: "TIMESTAMPTZ",
+    ColumnType.JSON: "JSON",
+    ColumnType.BYTES_AS_TEXT: "VARCHAR",
+}
+_TOGETHER = "a number that needs more than 38 digits beside the others of its column"
+
+
+@dataclass(slots=True)
+class Known:
+    """What the writer remembers of its own catalog between transactions; forgotten at every rollback."""
+
+    columns: dict[str, dict[str, Shape | None]] = field(default_factory=dict)
+    """Table -> column -> shape of a decimal, None for other types; all names in lower case."""
+    filled: set[str] = field(default_factory=set)
+    """Tables that are known to hold rows."""
+    views: dict[str, str] = field(default_factory=dict)
+
+    def forget(self) -> None:
+        """Forget everything: what a rolled-back transaction created is not there."""
+        self.columns.clear()
+        self.filled.clear()
+        self.views.clear()
+
+
+class DuckDBTransaction:
+    """See protocol.Transaction. Used by one thread, between BEGIN and COMMIT of `con`."""
+
+    def __init__(self, con: duckdb.DuckDBPyConnection, known: Known) -> None:
+        self._con = con
+        self._known = known
+
+    def ensure_columns(self, table: str, columns: Sequence[Column]) -> None:
+        """See protocol.Transaction."""
+        there = self._columns(table)
+        if not there:
+            listed = ", ".join(f"{identifier(c.name)} {_sql_type(c)}" for c in columns)
+            self._con.execute(f"CREATE TABLE {table_name(table)} ({listed})")
+            self._known.columns.pop(table.lower(), None)
+            return
+        for column in columns:
+            if column.name.lower() not in there:
+                added = f"{identifier(column.name)} {_sql_type(column)}"
+                self._con.execute(f"ALTER TABLE {table_name(table)} ADD COLUMN {added}")
+                there[column.name.lower()] = _shape(column)
+                continue
+            shape = there[column.name.lower()]
+            asked = _shape(column)
+            if shape is not None and asked is not None and not holds(shape, asked):
+                wide = widened(shape, asked)
+                # None: the values decide later, they rarely use all the digits that describe allows.
+                if wide is not None:
+                    self._widen(table, column.name, wide)
+
+    def append(self, table: str, columns: Sequence[Column], rows: Sequence[Row]) -> None:
+        """See protocol.Transaction. Raises Misfit."""
+        if rows:
+            self._insert(table, self._staged(table, columns, rows))
+
+    def upsert(self, table: str, key: Sequence[str], columns: Sequence[Column], rows: Sequence[Row]) -> None:
+        """See protocol.Transaction. Columns that are not given become null in a replaced row.
+
+        Raises Misfit, and ValueError for a row without a key.
+        """
+        if not rows:
+            return
+        stage = self._staged(table, columns, rows)
+        last = _last_of_each_key(stage, key)
+        if self._is_filled(table):
+            keys = stage.select(list(key))
+            with self._registered(_KEYS, keys if last is None else keys.take(last)):
+                same = " AND ".join(f"t.{identifier(k)} = k.{identifier(k)}" for k in key)
+                self._con.execute(f"DELETE FROM {table_name(table)} AS t USING {_KEYS} AS k WHERE {same}")
+        self._insert(table, stage if last is None else stage.take(last))
+
+    def delete(self, table: str, column: str, values: Iterable[str]) -> None:
+        """See protocol.Transaction."""
+        with self._keys(values) as some:
+            if some:
+                self._con.execute(
+                    f"DELETE FROM {table_name(table)} AS t USING {_KEYS} AS k WHERE t.{identifier(column)} = k.key"
+                )
+
+    def update(self, table: str, key: str, column: str, values: Mapping[str, str | None]) -> None:
+        """See protocol.Transaction."""
+        if not values:
+            return
+        pairs = pa.table({"key": pa.array(values.keys(), pa.string()), "value": pa.array(values.values(), pa.string())})
+        with self._registered(_KEYS, pairs):
+            self._con.execute(
+                f"UPDATE {table_name(table)} AS t SET {identifier(column)} = k.value "
+                f"FROM {_KEYS} AS k WHERE t.{identifier(key)} = k.key"
+            )
+
+    def states(self, object_name: str, record_ids: Iterable[str]) -> list[State]:
+        """See protocol.Transaction."""
+        with self._keys(record_ids) as some:
+            return self._states(object_name, f"SELECT key FROM {_KEYS}") if some else []
+
+    def states_by(self, object_name: str, field: str, values: Iterable[str]) -> list[State]:
+        """See protocol.Transaction."""
+        return self._states_where(object_name, field.lower(), values, "r.{column} IN (SELECT key FROM {keys})")
+
+    def states_by_email(self, object_name: str, emails: Iterable[str]) -> list[State]:
+        """See protocol.Transaction."""
+        wanted = (email.strip().lower() for email in emails)
+        return self._states_where(object_name, "email", wanted, "lower(trim(r.{column})) IN (SELECT key FROM {keys})")
+
+    def all_ids(self, object_name: str) -> list[str]:
+        """See protocol.Transaction."""
+        sql = "SELECT record_id FROM headrace.states WHERE object = ? ORDER BY record_id"
+        ids: list[str] = self._table(sql, [object_name]).column(0).to_pylist()
+        return ids
+
+    def activity_counts(self, account_ids: Iterable[str]) -> dict[str, int]:
+        """See protocol.Transaction."""
+        counts = dict.fromkeys(account_ids, 0)
+        with self._keys(counts) as some:
+            for table in ("salesforce.task", "salesforce.event") if some else ():
+                named = [c for c in ("accountid", "whatid") if c in self._columns(table)]
+                if not named:
+                    continue
+                sql = (
+                    f"SELECT coalesce({', '.join(named)}) AS account_id, count(*) AS n FROM {table_name(table)} "
+                    f"WHERE NOT is_deleted AND coalesce({', '.join(named)}) IN (SELECT key FROM {_KEYS}) GROUP BY 1"
+                )
+                for account_id, n in zip(*self._table(sql).to_pydict().values(), strict=True):
+                    counts[account_id] += n
+        return counts
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """See protocol.Transaction. Values have the form in which columns take them: times and dates as ISO text,
+        numbers as int, float or Decimal, JSON as text."""
+        return answers.plain_rows(self._table(sql, parameters))
+
+    def ensure_view(self, name: str, sql: str) -> None:
+        """See protocol.Transaction."""
+        lower = name.lower()
+        if self._known.views.get(lower) == sql:
+            return
+        if lower in tables.names() or self._columns(name):
+            raise ValueError(f"{name} is the name of a table or of a view of headrace's own")
+        self._con.execute(f"CREATE OR REPLACE VIEW {table_name(name)} AS {sql}")
+        self._known.views[lower] = sql
+
+    def _staged(self, table: str, columns: Sequence[Column], rows: Sequence[Row]) -> pa.Table:
+        stage = arrow.to_table(columns, rows, table=table)
+        for column in columns:
+            if column.type is ColumnType.DECIMAL:
+                self._make_room(table, column.name, stage.column(column.name))
+        return stage
+
+    def _make_room(self, table: str, column: str, values: pa.ChunkedArray) -> None:
+        shape = self._columns(table).get(column.lower())
+        asked = Shape(values.type.precision, values.type.scale)
+        if shape is None or holds(shape, asked):
+            return
+        needed = _needed(values)
+        if holds(shape, needed):
+            return
+        wide = widened(shape, needed)
+        if wide is None:
+            # The column's type leaves no room, but its numbers may: they rarely use all their digits.
+            used = self._used_digits(table, column)
+            if used.before + max(shape.scale, needed.scale) <= arrow.MAX_DIGITS:
+                wide = widened(Shape(used.before + shape.scale, shape.scale), needed)
+            if wide is None:
+                raise Misfit(table, column, _too_wide(values, used, shape), _TOGETHER)
+        self._widen(table, column, wide)
+
+    def _widen(self, table: str, column: str, shape: Shape) -> None:
+        kind = f"DECIMAL({shape.precision}, {shape.scale})"
+        self._con.execute(f"ALTER TABLE {table_name(table)} ALTER {identifier(column)} TYPE {kind}")
+        self._columns(table)[column.lower()] = shape
+
+    def _used_digits(self, table: str, column: str) -> Shape:
+        sql = f"SELECT max(abs({identifier(column)})) FROM {table_name(table)}"
+        before, _ = arrow.digits_needed(self._table(sql).column(0).to_pylist())
+        return Shape(before, 0)
+
+    def _insert(self, table: str, stage: pa.Table) -> None:
+        with self._registered(_STAGE, stage):
+            self._con.execute(f"INSERT INTO {table_name(table)} BY NAME SELECT * FROM {_STAGE}")
+        self._known.filled.add(table.lower())
+
+    def _is_filled(self, table: str) -> bool:
+        if table.lower() not in self._known.filled:
+            if not self._table(f"SELECT 1 FROM {table_name(table)} LIMIT 1").num_rows:
+                return False
+            self._known.filled.add(table.lower())
+        return True
+
+    def _columns(self, table: str) -> dict[str, Shape | None]:
+        lower = table.lower()
+        if lower not in self._known.columns:
+            found = self._read_columns(lower)
+            if not found:
+                return {}
+            self._known.columns[lower] = found
+        return self._known.columns[lower]
+
+    def _read_columns(self, table: str) -> dict[str, Shape | None]:
+        schema, dot, name = table.rpartition(".")
+        sql = (
+            "SELECT lower(column_name), data_type, numeric_precision, numeric_scale FROM duckdb_columns() "
+            "JOIN duckdb_tables() USING (table_oid, schema_oid, database_oid) "
+            "WHERE duckdb_columns.database_name = current_database() "
+            "AND lower(duckdb_columns.schema_name) = ? AND lower(duckdb_columns.table_name) = ?"
+        )
+        found = self._table(sql, [schema if dot else "main", name])
+        return {
+            column: Shape(precision, scale) if kind.startswith("DECIMAL") else None
+            for column, kind, precision, scale in zip(*(c.to_pylist() for c in found.columns), strict=True)
+        }
+
+    def _states(self, object_name: str, ids: str) -> list[State]:
+        found = self._table(
+            f"SELECT record_id, payload FROM headrace.states "
+            f"WHERE object = {literal(object_name)} AND record_id IN ({ids})"
+        )
+        payloads = found.column("payload").cast(pa.binary())
+        return [State(*pair) for pair in zip(found.column("record_id").to_pylist(), payloads.to_pylist(), strict=True)]
+
+    def _states_where(self, object_name: str, column: str, values: Iterable[str], condition: str) -> list[State]:
+        table = f"salesforce.{object_name.lower()}"
+        if not {"id", column} <= self._columns(table).keys():
+            return []
+        with self._keys(values) as some:
+            if not some:
+                return []
+            where = condition.format(column=identifier(column), keys=_KEYS)
+            return self._states(object_name, f"SELECT r.id FROM {table_name(table)} AS r WHERE {where}")
+
+    def _table(self, sql: str, parameters: Sequence[Any] = ()) -> pa.Table:
+        return self._con.sql(sql, params=list(parameters) or None).to_arrow_table()
+
+    @contextmanager
+    def _keys(self, values: Iterable[str]) -> Iterator[bool]:
+        """Register the distinct values as a table with the column `key`; False when there are none."""
+        keys = list(dict.fromkeys(values))
+        if not keys:
+            yield False
+            return
+        with self._registered(_KEYS, pa.table({"key": pa.array(keys, pa.string())})):
+            yield True
+
+    @contextmanager
+    def _registered(self, name: str, table: pa.Table) -> Iterator[None]:
+        self._con.register(name, table)
+        try:
+            yield
+        finally:
+            # After an error the transaction refuses every statement; its rollback drops the view as well.
+            with suppress(duckdb.Error):
+                self._con.unregister(name)
+
+
+def _sql_type(column: Column) -> str:
+    if column.type is ColumnType.DECIMAL:
+        return f"DECIMAL({column.precision}, {column.scale})"
+    return _SQL_TYPES[column.type]
+
+
+def _shape(column: Column) -> Shape | None:
+    return Shape(column.precision, column.scale) if column.type is ColumnType.DECIMAL else None
+
+
+def _last_of_each_key(stage: pa.Table, key: Sequence[str]) -> pa.Array | None:
+    """Return the rows to keep where a key comes twice, None when all are distinct."""
+    columns = [stage.column(k).to_pylist() for k in key]
+    for name, values in zip(key, columns, strict=True):
+        if None in values:
+            raise ValueError(f"a row has no {name}, which is part of its key")
+    keys = columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
+    if len(set(keys)) == len(keys):
+        return None
+    return pa.array(sorted({k: place for place, k in enumerate(keys)}.values()), pa.int64())
+
+
+def _needed(values: pa.ChunkedArray) -> Shape:
+    before, after = arrow.digits_needed(values.to_pylist())
+    return Shape(before + after, after)
+
+
+def _too_wide(values: pa.ChunkedArray, used: Shape, column: Shape) -> list[int]:
+    """List the rows whose number has no room beside the numbers of the column and of the rows before it."""
+    odd, before, after = [], used.before, column.scale
+    for place, value in enumerate(values.to_pylist()):
+        one_before, one_after = arrow.digits_needed([value])
+        if max(before, one_before) + max(after, one_after) > arrow.MAX_DIGITS:
+            odd.append(place)
+        else:
+            before, after = max(before, one_before), max(after, one_after)
+    return odd

@@ -1,0 +1,76 @@
+"""What the streams and keys are called, and how entry ids compare. Pure."""
+
+from datetime import UTC, datetime
+
+GROUP = "store"
+"""The consumer group of the flattener."""
+
+PRODUCT_STREAM = "product.events"
+SCHEMAS_KEY = "headrace:schemas"
+"""A hash: schema id -> the object's description (integration.core.catalog.to_json)."""
+
+ORIGIN = "0-0"
+"""The offset before every entry."""
+
+_CRM = "crm."
+_DEAD = ".dead"
+
+
+def stream_of(object_name: str) -> str:
+    """Return the stream of an object: `Contact` -> `crm.contact`, `cbit__Clearbit__c` -> `crm.cbit__clearbit__c`."""
+    return _CRM + object_name.lower()
+
+
+def dead_of(stream: str) -> str:
+    """Return the stream that keeps the dead letters of a stream."""
+    return stream + _DEAD
+
+
+def alive_of(stream: str) -> str:
+    """Undo `dead_of`; any other stream comes back as it is."""
+    return stream.removesuffix(_DEAD)
+
+
+def is_ours(stream: str) -> bool:
+    """True for a stream of headrace; other programs may keep streams in the same Redis."""
+    return stream.startswith(_CRM) or alive_of(stream) == PRODUCT_STREAM
+
+
+def cursor_key(object_name: str) -> str:
+    """Return the key of the object's cursor (the JSON of schemas.Cursor)."""
+    return f"headrace:cursor:{object_name.lower()}"
+
+
+def seen_key(object_name: str) -> str:
+    """Return the key of the hash of what the overlap has seen: record id -> mark."""
+    return f"headrace:seen:{object_name.lower()}"
+
+
+def buried_key(stream: str) -> str:
+    """Return the key of the set of offsets that lie in the stream's dead letters."""
+    return f"headrace:buried:{stream}"
+
+
+def offset_key(offset: str) -> tuple[int, int]:
+    """Return an entry id as a pair that compares as Redis does: `1795323942655-10` comes after `1795323942655-9`.
+
+    A bare number means sequence 0. Raises ValueError for anything that is not an entry id.
+    """
+    millis, dash, sequence = offset.partition("-")
+    if not _is_number(millis) or (dash and not _is_number(sequence)):
+        raise ValueError(f"{offset!r} is not an entry id: it looks like 1795323942655-0")
+    return int(millis), int(sequence) if dash else 0
+
+
+def offset_time(offset: str) -> str | None:
+    """Return the time an entry id was given, ISO 8601 UTC with milliseconds; None where it tells no time."""
+    try:
+        millis = offset_key(offset)[0]
+        at = datetime.fromtimestamp(millis / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z") if millis else None
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()

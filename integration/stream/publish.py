@@ -1,0 +1,88 @@
+"""Pages of captures into streams: each with its cursor, in one transaction."""
+
+from pydantic import ValidationError
+
+from integration.core import catalog
+from integration.core.page import Page
+from integration.errors import RunError
+from integration.stream.connection import Client, answering
+from integration.stream.entry import to_entry
+from integration.stream.names import SCHEMAS_KEY, cursor_key, seen_key, stream_of
+from schemas import Cursor
+
+
+class Publisher:
+    """Publishes pages, and knows how far each object has been read.
+
+    Every method raises UnreachableError when Redis does not answer or is full.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._checked: set[str] = set()
+
+    def cursor(self, object_name: str) -> Cursor | None:
+        """Return how far the object has been read; None when it never was. Raises RunError if it can't be read."""
+        with answering(self._client):
+            text = self._client.get(cursor_key(object_name))
+        if text is None:
+            return None
+        try:
+            return Cursor.model_validate_json(text)
+        except ValidationError:
+            raise RunError(
+                f"The saved position of {object_name} (key {cursor_key(object_name)}) can't be read: delete the key "
+                f"to have {object_name} read again from the beginning."
+            ) from None
+
+    def seen(self, object_name: str) -> dict[str, str]:
+        """Return what the overlap has seen: record id -> mark."""
+        with answering(self._client):
+            marks = self._client.hgetall(seen_key(object_name))
+        return {_text(record_id): _text(mark) for record_id, mark in marks.items()}
+
+    def publish(self, page: Page) -> list[str]:
+        """Publish a page and save its cursor, both or neither; return the offsets of its captures.
+
+        A page without captures still saves its cursor. A page whose answer was lost is sent again by the client, so
+        that its captures can lie in the stream twice: their ids tell. Raises RunError when another program uses one
+        of headrace's keys for something else.
+        """
+        name = page.cursor.object
+        streams = {capture["object"]: stream_of(capture["object"]) for capture in page.captures}
+        self._check(dict.fromkeys(streams.values(), b"stream") | {SCHEMAS_KEY: b"hash", seen_key(name): b"hash"})
+        pipe = self._client.pipeline(transaction=True)
+        for capture in page.captures:
+            pipe.xadd(streams[capture["object"]], to_entry(capture))  # type: ignore[arg-type]
+        if page.schema is not None:
+            pipe.hsetnx(SCHEMAS_KEY, page.schema.schema_id, catalog.to_json(page.schema))
+        if page.forget:
+            pipe.hdel(seen_key(name), *page.forget)
+        if page.seen:
+            pipe.hset(seen_key(name), mapping=page.seen)  # type: ignore[arg-type]
+        pipe.set(cursor_key(name), page.cursor.model_dump_json())
+        with answering(self._client):
+            replies = pipe.execute()
+        return [_text(offset) for offset in replies[: len(page.captures)]]
+
+    def reset(self, object_name: str) -> None:
+        """Forget how far the object has been read: the next poll begins at the beginning."""
+        with answering(self._client):
+            self._client.delete(cursor_key(object_name), seen_key(object_name))
+
+    def _check(self, kinds: dict[str, bytes]) -> None:
+        # A transaction goes on after a command that meets the wrong kind of key: the page would be lost and its cursor
+        # saved. So look before the first use.
+        for key in kinds.keys() - self._checked:
+            with answering(self._client):
+                kind = self._client.type(key)
+            if kind not in (b"none", kinds[key]):
+                raise RunError(
+                    f"The key {key} holds a {_text(kind)}, not a {_text(kinds[key])} of headrace: delete or rename it, "
+                    "or give headrace a Redis database of its own."
+                )
+            self._checked.add(key)
+
+
+def _text(value: bytes | str) -> str:
+    return value if isinstance(value, str) else value.decode()

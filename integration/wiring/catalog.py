@@ -1,0 +1,24 @@
+"""`headrace schema`: objects and fields, and what became of them."""
+
+from typing import Any
+
+from integration.settings import Settings
+from integration.store.answers import rows
+from integration.wiring.reading import reader
+
+_NAMES = """
+SELECT object, field, prefix_object, property,
+       CASE WHEN prefix_object = object THEN 'salesforce.' || lower(object) || '.' || column_name END AS raw_column,
+       type, since
+FROM headrace.properties ORDER BY prefix_object, object, place
+"""
+
+
+def catalog(settings: Settings) -> list[dict[str, Any]]:
+    """List every field with its property, its raw column and its type.
+
+    `prefix_object` differs from `object` where a lookup flattens the field in. Raises ConfigError before the first
+    sync: names are given when fields are first read.
+    """
+    with reader(settings) as store:
+        return rows(store.query(_NAMES))

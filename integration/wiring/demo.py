@@ -1,0 +1,212 @@
+"""`headrace demo`: a company's Salesforce org in the box, and headrace at work on it."""
+
+import secrets
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from integration.errors import UsageError
+from integration.sandbox.clock import RealClock
+from integration.sandbox.export import load_export
+from integration.sandbox.org import Org
+from integration.sandbox.server import SandboxServer
+from integration.sandbox.traffic import Traffic
+from integration.sandbox.world import build_world
+from integration.settings import Settings, load
+from integration.store.answers import rows
+from integration.store.reader import open_reader
+
+_MARK = ".headrace-demo"
+"""Only a directory that holds this file is ever emptied."""
+
+_KEY = "sandbox-key"
+
+_SETTINGS = """\
+# Written by `headrace demo`: the sandbox org that it starts, and a store of its own.
+[salesforce]
+base_url = "{url}"
+domain = "sandbox.my"
+consumer_key = "{key}"
+consumer_secret = "{secret}"
+
+[poll]
+interval_seconds = 2
+
+[store]
+url = "duckdb:///{store}"
+
+[web]
+port = {port}
+
+[log]
+level = "warning"
+"""
+
+_ENRICH = """
+[objects.Account]
+enrich = ["cbit__Clearbit__c"]
+
+[objects.Contact]
+enrich = ["cbit__Clearbit__c"]
+"""
+
+PERSONAS = """\
+WITH per_account AS (
+  SELECT sfdc_contact_title AS title, sfdc_account_industry AS industry, account_id,
+         count(*) AS people, sum(sfdc_account_{revenue}) AS per_person, any_value(sfdc_account_{revenue}) AS once
+  FROM users
+  WHERE NOT is_deleted AND account_id IS NOT NULL AND sfdc_contact_title IS NOT NULL{customers}
+  GROUP BY ALL
+)
+SELECT title, industry, sum(people) AS people, count(*) AS accounts,
+       sum(per_person) AS {revenue}_by_person, sum(once) AS {revenue}_by_account
+FROM per_account GROUP BY ALL ORDER BY {revenue}_by_account DESC NULLS LAST, people DESC, title LIMIT 10"""
+
+_CUSTOMERS = "\n    AND sfdc_account_account_type = 'Paying Customer'"
+
+PERSON = """\
+SELECT user_id, email, {columns}, sfdc_opportunity_open_count, sfdc_opportunity_open_amount
+FROM users WHERE user_id = '{user_id}'"""
+
+TIMELINE = """\
+SELECT time, name, via, (SELECT string_agg(c.field || ': ' || coalesce(c.old_value, '-') || ' -> '
+         || coalesce(c.new_value, '-'), ', ' ORDER BY c.field) FROM changes c WHERE c.event_id = e.event_id) AS changed
+FROM user_events e WHERE user_id = '{user_id}' ORDER BY time DESC, event_id LIMIT 12"""
+
+_LIVELIEST = """\
+SELECT user_id FROM users JOIN (SELECT user_id, count(*) AS n FROM events WHERE name NOT LIKE '%Created'
+  AND user_id IS NOT NULL GROUP BY 1) USING (user_id)
+WHERE NOT is_deleted AND contact_id IS NOT NULL ORDER BY n DESC, user_id LIMIT 1"""
+_ANYBODY = (
+    "SELECT user_id FROM users WHERE NOT is_deleted ORDER BY contact_id IS NULL, account_id IS NULL, user_id LIMIT 1"
+)
+
+_SHOWN = (
+    "sfdc_contact_name", "sfdc_contact_title", "sfdc_lead_company", "sfdc_account_name", "sfdc_account_industry",
+    "sfdc_account_arr", "sfdc_account_annual_revenue", "sfdc_contact_cbit_role", "sfdc_opportunity_stage",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A question, the SQL that answers it, and the answer."""
+
+    title: str
+    sql: str
+    rows: list[dict[str, Any]]
+
+
+@dataclass(slots=True)
+class Demo:
+    """A running sandbox org, and the settings under which headrace works on it."""
+
+    settings: Settings
+    config: Path
+    told: dict[str, int]
+    """What the org holds: object -> records."""
+    _traffic: Traffic
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    def happen(self, operations: int) -> list[str]:
+        """Let things happen in the org, and say what did."""
+        return [sentence for _ in range(operations) for sentence in self._traffic.step()]
+
+    def keep_happening(self, every_seconds: float, tell: Callable[[str], None]) -> None:
+        """Let something happen every now and then, until the demo ends."""
+        threading.Thread(
+            target=self._traffic.run, args=(self._stop, every_seconds, tell), name="traffic", daemon=True
+        ).start()
+
+    def newest_events(self) -> list[dict[str, Any]]:
+        """Return the newest events, the last one first."""
+        reader = open_reader(self.settings.store_path)
+        return rows(reader.query("SELECT * FROM events ORDER BY stored_at DESC, time DESC, event_id LIMIT 200"))
+
+    def picture(self) -> list[View]:
+        """Return what a person can see now: somebody's row, their timeline, and who the customers are."""
+        reader = open_reader(self.settings.store_path)
+
+        def ask(sql: str) -> list[dict[str, Any]]:
+            return rows(reader.query(sql))
+
+        columns = {r["column_name"] for r in ask("DESCRIBE users")}
+        chosen = ask(_LIVELIEST) or ask(_ANYBODY)
+        views = []
+        if chosen:
+            user_id = chosen[0]["user_id"]
+            shown = ", ".join(c for c in _SHOWN if c in columns)
+            person, timeline = PERSON.format(columns=shown, user_id=user_id), TIMELINE.format(user_id=user_id)
+            views.append(View("One person, with everything the CRM knows", person, ask(person)))
+            views.append(View("The same person's timeline", timeline, ask(timeline)))
+        # An org without ARR (an export of somebody's own) is asked for the next best number it has.
+        revenue = "arr" if "sfdc_account_arr" in columns else "annual_revenue"
+        has_types = "sfdc_account_account_type" in columns and bool(
+            ask("SELECT 1 FROM users WHERE sfdc_account_account_type = 'Paying Customer' LIMIT 1")
+        )
+        personas = PERSONAS.format(revenue=revenue, customers=_CUSTOMERS if has_types else "")
+        title = "Who pays: title x industry" if has_types else "Who is there: title x industry"
+        views.append(View(f"{title}, revenue once per person and once per account", personas, ask(personas)))
+        return views
+
+
+@contextmanager
+def demo(
+    directory: Path, *, data: Path | None = None, accounts: int = 60, seed: int = 7, port: int = 8080
+) -> Iterator[Demo]:
+    """Start the sandbox org and prepare an empty directory for headrace's files.
+
+    `data` is a folder of CSV exports to start from instead of the invented company. Raises UsageError for a folder
+    that can't be read, or a directory that is not the demo's own.
+    """
+    clock = RealClock()
+    org = Org(clock=clock)
+    try:
+        world = None if data else build_world(org, accounts=accounts, seed=seed, ends_at=clock.now())
+        told = load_export(org, data) if data else {name: len(org.records(name)) for name in org.objects}
+    except ValueError as error:
+        raise UsageError(f"The demo can't start from {data}: {error}") from None
+    _empty(directory)
+    secret = secrets.token_hex(16)
+    with SandboxServer(org, consumer_key=_KEY, consumer_secret=secret) as server:
+        config = directory / "headrace.toml"
+        config.write_text(
+            _SETTINGS.format(
+                url=server.url,
+                key=_KEY,
+                secret=secret,
+                store=(directory / "headrace.duckdb").absolute(),
+                port=port,
+            )
+            + ("" if data else _ENRICH)
+            + _custom_objects(org, told if data else {})
+        )
+        config.chmod(0o600)
+        running = Demo(
+            load(config, env={}), config, {n: c for n, c in told.items() if c}, Traffic(org, world, seed=seed)
+        )
+        try:
+            yield running
+        finally:
+            running._stop.set()  # noqa: SLF001 - this function is the constructor
+
+
+def _custom_objects(org: Org, told: dict[str, int]) -> str:
+    """Watch what an export brought along beyond the usual objects."""
+    names = [name for name in told if name in org.objects and name.endswith("__c")]
+    return "".join(f"\n[objects.{name}]\nenabled = true\n" for name in names)
+
+
+def _empty(directory: Path) -> None:
+    mark = directory / _MARK
+    try:
+        if directory.exists() and not mark.exists() and any(directory.iterdir()):
+            raise UsageError(f"{directory} is not empty and not a demo's: name another one with --dir.")
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True)
+        mark.touch()
+    except OSError as error:
+        raise UsageError(f"{directory} can't be used ({error.strerror}): name another one with --dir.") from None

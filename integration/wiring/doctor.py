@@ -1,0 +1,132 @@
+"""`headrace doctor`: what is wrong with the set-up, and how to fix it. Each check stands alone."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from integration.errors import HeadraceError
+from integration.settings import Settings, mask_url
+from integration.store.answers import rows
+from integration.store.reader import open_reader
+from integration.stream import inspect
+from integration.stream.connection import answering
+from integration.wiring import parts
+
+_SKEW_SECONDS = 60
+
+_TWICE = """
+SELECT 'users' AS "table", user_id AS key FROM users GROUP BY 2 HAVING count(*) > 1
+UNION ALL SELECT 'accounts', account_id FROM accounts GROUP BY 2 HAVING count(*) > 1
+UNION ALL SELECT 'identities', alias FROM identities GROUP BY 2 HAVING count(*) > 1
+UNION ALL SELECT 'events', event_id FROM events GROUP BY 2 HAVING count(*) > 1
+"""
+_WITHOUT_USER = "SELECT count(*) AS n FROM identities WHERE user_id NOT IN (SELECT user_id FROM users)"
+_WITHOUT_PERSON = """
+SELECT count(*) AS n FROM headrace.states
+WHERE object IN ('Contact', 'Lead') AND record_id NOT IN (SELECT alias FROM identities)
+"""
+
+
+class State(StrEnum):
+    """How a check came out."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the doctor: what was looked at, what was found, and what to do about it."""
+
+    name: str
+    state: State
+    sentence: str
+    remedy: str = ""
+
+
+def checks(settings: Settings) -> Iterator[Check]:
+    """Run every check; one that can't be made is a failure with its own remedy."""
+    for name, check in (("redis", _redis), ("store", _store), ("salesforce", _salesforce)):
+        yield from _guarded(name, check, settings)
+
+
+def _guarded(name: str, check: Callable[[Settings], Iterator[Check]], settings: Settings) -> Iterator[Check]:
+    try:
+        yield from check(settings)
+    except HeadraceError as error:
+        yield Check(name, State.FAIL, str(error))
+
+
+def _redis(settings: Settings) -> Iterator[Check]:
+    with parts.open_streams(settings) as streams:
+        client = streams.client
+        with answering(client):
+            info = client.info("server")
+            policy = client.config_get("maxmemory-policy").get("maxmemory-policy")
+            appending = client.config_get("appendonly").get("appendonly")
+        version = str(info.get("valkey_version") or info.get("redis_version"))
+        yield Check("redis", State.OK, f"{mask_url(settings.redis.url)} answers, version {version}")
+        if policy != "noeviction":
+            yield Check(
+                "redis memory", State.FAIL, f"maxmemory-policy is {policy}, so a full server drops entries",
+                "set maxmemory-policy to noeviction in its configuration",
+            )  # fmt: skip
+        if appending != "yes":
+            yield Check(
+                "redis persistence", State.WARN, "appendonly is off, so a crash of the server loses cursors and entries",
+                "set appendonly to yes in its configuration",
+            )  # fmt: skip
+        dead = {s.name: s.dead for s in inspect.streams(client) if s.dead}
+        for name, count in dead.items():
+            yield Check(
+                "dead letters", State.WARN, f"{name} has given up {count}",
+                f"look at them with: headrace streams peek {name}.dead",
+            )  # fmt: skip
+
+
+def _store(settings: Settings) -> Iterator[Check]:
+    if not settings.store_path.exists():
+        yield Check("store", State.WARN, f"there is no store at {settings.store_path} yet", "run: headrace sync")
+        return
+    reader = open_reader(settings.store_path)
+    count = rows(reader.query("SELECT count(*) AS n FROM users"))[0]["n"]
+    yield Check("store", State.OK, f"{settings.store_path} answers, {count:,} people")
+    twice = rows(reader.query(_TWICE, limit=5))
+    if twice:
+        shown = ", ".join(f"{r['table']} {r['key']}" for r in twice)
+        yield Check(
+            "one row each", State.FAIL, f"rows stand twice: {shown}", "rebuild the store from an empty file and sync"
+        )
+    astray = rows(reader.query(_WITHOUT_USER))[0]["n"] + rows(reader.query(_WITHOUT_PERSON))[0]["n"]
+    if astray:
+        yield Check("identity", State.FAIL, f"{astray:,} aliases or records belong to nobody",
+                    "rebuild the store from an empty file and sync")  # fmt: skip
+    if not twice and not astray:
+        yield Check("tables", State.OK, "every person, account, alias and event stands once")
+
+
+def _salesforce(settings: Settings) -> Iterator[Check]:
+    source = parts.salesforce(settings)
+    shown = {str(o["name"]) for o in source.objects()}
+    yield Check("salesforce", State.OK, f"logged in to org {source.org_id}, {len(shown)} objects visible")
+    for name in settings.watched:
+        if name not in shown:
+            yield Check(
+                f"object {name}", State.WARN, "the login does not see it",
+                "grant the integration user read access to it (Setup > Permission Sets), or set "
+                f"objects.{name}.enabled = false",
+            )  # fmt: skip
+    skew = abs((datetime.fromisoformat(source.server_time) - datetime.now(UTC)).total_seconds())
+    if skew > _SKEW_SECONDS:
+        yield Check(
+            "clock", State.WARN, f"this machine's clock and Salesforce's differ by {skew:,.0f} s",
+            "headrace goes by Salesforce's; set this one by NTP so that logs agree",
+        )  # fmt: skip
+    usage = source.api_usage
+    refused = parts.check_budget(settings, source)
+    if refused is not None:
+        yield Check("api calls", State.WARN, str(refused), "raise salesforce.api_budget_percent, or poll less often")
+    elif usage is not None:
+        yield Check("api calls", State.OK, f"{usage[0]:,} of {usage[1]:,} used in the last 24 hours")

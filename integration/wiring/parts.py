@@ -1,0 +1,179 @@
+"""Settings in, working parts out. Nothing here does work of its own."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import structlog
+
+from consumers.apply import Flattener, Rules
+from integration.core.catalog import ObjectSchema
+from integration.errors import ConfigError, UnreachableError
+from integration.settings import DEFAULT_OBJECTS, Settings
+from integration.source.client import SalesforceClient
+from integration.source.credentials import Connection
+from integration.source.poll import Poller, WatchedObject
+from integration.store.duckdb import DuckDBStore
+from integration.stream import names
+from integration.stream.connection import Client, answering, reach
+from integration.stream.embedded import embedded
+from integration.stream.publish import Publisher
+from integration.wiring.clock import now
+
+log = structlog.get_logger()
+
+# People last: a person's row is made of all the others, so on a first sync it is projected once, not once for each
+# deal and role that arrives after it.
+_READING_ORDER = ("User", "Account", "Opportunity", "OpportunityContactRole", "Campaign")
+_PEOPLE = ("Contact", "Lead")
+
+
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """A reachable Redis: its address (with its password: never show it) and a client."""
+
+    url: str
+    client: Client
+
+
+@contextmanager
+def open_streams(settings: Settings) -> Iterator[Streams]:
+    """Reach the Redis server of the settings; the embedded one is started if nobody else has started it."""
+    if settings.redis.url != "embedded":
+        client = reach(settings.redis.url)
+        try:
+            yield Streams(settings.redis.url, client)
+        finally:
+            client.close()
+        return
+    with embedded(settings.redis_directory) as url:
+        client = reach(url)
+        try:
+            yield Streams(url, client)
+        finally:
+            client.close()
+
+
+@contextmanager
+def open_store(settings: Settings) -> Iterator[DuckDBStore]:
+    """Open the store as its owner, the one process that writes."""
+    store = DuckDBStore(settings.store_path)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def salesforce(settings: Settings) -> SalesforceClient:
+    """Return a client of the org; it logs in at its first call."""
+    given = settings.salesforce.model_dump(exclude={"api_budget_percent"})
+    return SalesforceClient(Connection(**given))
+
+
+def rules(settings: Settings) -> Rules:
+    """Return the settings that decide what the tables say."""
+    return Rules(
+        enrich={name: tuple(one.enrich) for name, one in settings.objects.items() if one.enrich},
+        names={name: dict(one.names) for name, one in settings.objects.items() if one.names},
+        match_email=settings.identity.match_email,
+        max_cluster=settings.identity.max_cluster,
+    )
+
+
+def flattener(settings: Settings, store: DuckDBStore, client: Client) -> Flattener:
+    """Return the flattener of this store; it asks Redis for the descriptions of objects."""
+
+    def fetch(schema_id: str) -> bytes | None:
+        with answering(client):
+            body = client.hget(names.SCHEMAS_KEY, schema_id)
+        return body.encode() if isinstance(body, str) else body
+
+    return Flattener(store, rules(settings), now=now, fetch_schema=fetch)
+
+
+def poller(settings: Settings, source: SalesforceClient, client: Client) -> tuple[Poller, list[ObjectSchema]]:
+    """Return a poller that has described its objects, and what it found.
+
+    Raises ConfigError when a setting names an object or a lookup field that the org does not show.
+    """
+    wanted = watched_objects(settings)
+    found = Poller(source, Publisher(client), objects=wanted, overlap_seconds=settings.poll.overlap_seconds, log=log)
+    schemas = found.describe()
+    added = _enriched(settings, schemas)
+    if added:
+        objects = sorted([*wanted, *added], key=lambda o: _place(o.name))
+        found = Poller(
+            source, Publisher(client), objects=objects, overlap_seconds=settings.poll.overlap_seconds, log=log
+        )
+        schemas = found.describe()
+    for name, sentence in found.skipped.items():
+        log.info("object not watched", object=name, detail=sentence)
+    return found, schemas
+
+
+def watched_objects(settings: Settings) -> list[WatchedObject]:
+    """List the objects to poll, in reading order; those that a setting switches on must exist in the org."""
+    if settings.privacy.hash:
+        raise ConfigError(
+            "privacy.hash is not in this version yet: leave it empty, and keep those fields out with privacy.exclude."
+        )
+    return sorted((_watch(settings, name) for name in settings.watched), key=lambda o: _place(o.name))
+
+
+def stream_names(settings: Settings, client: Client, described: Iterable[str] = ()) -> list[str]:
+    """List the streams to consume: those of the watched and described objects, and every other `crm.*` there is."""
+    wanted = dict.fromkeys(names.stream_of(name) for name in (*settings.watched, *described))
+    with answering(client):
+        for key in client.scan_iter(match="crm.*", count=1000, _type="stream"):
+            name = key.decode("utf-8", "replace")
+            if names.alive_of(name) == name:
+                wanted.setdefault(name)
+    return list(wanted)
+
+
+def check_budget(settings: Settings, source: SalesforceClient) -> UnreachableError | None:
+    """Return an error when the org has used up the share of its daily calls that headrace may bring it to."""
+    usage = source.api_usage
+    percent = settings.salesforce.api_budget_percent
+    if usage is None or not usage[1] or usage[0] * 100 < usage[1] * percent:
+        return None
+    return UnreachableError(
+        f"The org has used {usage[0]:,} of its {usage[1]:,} API calls of the last 24 hours, more than the {percent} % "
+        "that salesforce.api_budget_percent allows: polling pauses until calls are free again."
+    )
+
+
+def _watch(settings: Settings, name: str) -> WatchedObject:
+    one = settings.object(name)
+    private = [
+        glob.split(".", 1)[1]
+        for glob in settings.privacy.exclude
+        if glob.split(".", 1)[0] in (name, "*") and "." in glob
+    ]
+    private += [glob for glob in settings.privacy.exclude if "." not in glob]
+    required = name not in DEFAULT_OBJECTS or one.enabled is True
+    return WatchedObject(name, only=tuple(one.fields), exclude=(*one.exclude, *private), required=required)
+
+
+def _enriched(settings: Settings, schemas: Sequence[ObjectSchema]) -> list[WatchedObject]:
+    """Return the objects that lookups named in `enrich` point at, as far as they are not watched already."""
+    shown: Mapping[str, ObjectSchema] = {s.object: s for s in schemas}
+    added: dict[str, WatchedObject] = {}
+    for name, one in settings.objects.items():
+        for lookup in one.enrich if name in shown else ():
+            field = shown[name].field(lookup)
+            if field is None or not field.reference_to:
+                raise ConfigError(
+                    f"objects.{name}.enrich names {lookup}, which is not a lookup field that the login can read on "
+                    f"{name}: correct the name, or grant the integration user access to it."
+                )
+            for target in field.reference_to:
+                if target not in settings.watched:
+                    added[target] = _watch(settings, target)
+    return list(added.values())
+
+
+def _place(name: str) -> tuple[int, str]:
+    if name in _READING_ORDER:
+        return _READING_ORDER.index(name), ""
+    return (len(_READING_ORDER) + (1 if name in _PEOPLE else 0 if name.endswith("__c") else 2)), name

@@ -1,0 +1,107 @@
+"""`headrace sync`: one shot. Poll until caught up, consume until empty."""
+
+import asyncio
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from integration.settings import Settings
+from integration.store import tables
+from integration.store.duckdb import DuckDBStore
+from integration.wiring import owner, parts, pipeline
+from integration.wiring.clock import now
+from integration.wiring.pipeline import Polling, Progress
+
+
+@dataclass(slots=True)
+class SyncReport:
+    """What one sync came to."""
+
+    run_id: str
+    started_at: str
+    ended_at: str = ""
+    records_read: int = 0
+    captures_published: int = 0
+    captures_stored: int = 0
+    versions_without_change: int = 0
+    events_written: int = 0
+    users_written: int = 0
+    accounts_written: int = 0
+    dead_letters: int = 0
+    api_calls: int = 0
+    api_usage: tuple[int, int] | None = None
+    by_object: dict[str, int] = field(default_factory=dict)
+    not_watched: dict[str, str] = field(default_factory=dict)
+    """Default objects that the login does not see, and why."""
+    skipped: list[str] = field(default_factory=list)
+    """Records the poller could not use, in a sentence each."""
+    notes: list[str] = field(default_factory=list)
+    outcome: str = "ok"
+
+
+def sync(settings: Settings, on_change: Callable[[Progress, Any], None] | None = None) -> SyncReport:
+    """Bring the store up to date with the org.
+
+    Raises ConfigError, UnreachableError or RunError; what was committed before stays, and the next sync goes on.
+    """
+    report = SyncReport(run_id=f"sync-{uuid.uuid4().hex[:12]}", started_at=now())
+    progress = Progress()
+    if on_change is not None:
+        progress.on_change = on_change
+    source = parts.salesforce(settings)
+    with parts.open_store(settings) as store, owner.answering_queries(settings, store, port=0):
+        try:
+            with parts.open_streams(settings) as streams:
+                polling = Polling(settings, source, streams, progress)
+                described = polling.describe()
+                consumer = pipeline.consumer(settings, store, streams, progress, [s.object for s in described])
+                asyncio.run(pipeline.drain_while(consumer, streams, progress, lambda: polling.once(deleted=True)))
+                report.outcome = "dead letters" if progress.applied.rejects else "ok"
+        except BaseException as error:
+            report.outcome = f"failed: {type(error).__name__}"
+            raise
+        finally:
+            _fill(report, progress, source)
+            _note(store, report)
+            _forget(store, settings.archive.days)
+    return report
+
+
+def _fill(report: SyncReport, progress: Progress, source: Any) -> None:
+    report.ended_at = now()
+    report.records_read, report.captures_published = progress.read, progress.published
+    report.by_object, report.skipped = progress.by_object, progress.skipped
+    report.notes, report.not_watched = progress.notes, progress.not_watched
+    report.captures_stored, report.events_written = progress.applied.stored, progress.applied.events
+    report.versions_without_change = progress.applied.untouched
+    report.users_written, report.accounts_written = progress.applied.users, progress.applied.accounts
+    report.dead_letters = len(progress.applied.rejects)
+    report.api_calls, report.api_usage = source.calls, source.api_usage
+
+
+def _note(store: DuckDBStore, report: SyncReport) -> None:
+    row = {
+        "run_id": report.run_id,
+        "started_at": report.started_at,
+        "ended_at": report.ended_at,
+        "kind": "sync",
+        "records_read": report.records_read,
+        "captures_published": report.captures_published,
+        "events_written": report.events_written,
+        "users_written": report.users_written,
+        "dead_letters": report.dead_letters,
+        "api_calls": report.api_calls,
+        "outcome": report.outcome,
+    }
+    with store.transaction() as tx:
+        tx.append("sync_runs", tables.SYNC_RUNS, [row])
+
+
+def _forget(store: DuckDBStore, days: int) -> None:
+    """Keep the archive to `archive.days`; 0 keeps it for ever."""
+    if days:
+        before = (datetime.now(UTC) - timedelta(days=days)).isoformat(timespec="seconds")
+        with store.transaction() as tx:
+            tx.forget_before("captures", "stored_at", before)

@@ -1,0 +1,62 @@
+"""Writes the JSON Schemas of the models to schemas/jsonschema/: `python -m schemas.export [--check]`."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from schemas import Capture, Change, Cursor, DeadLetter, Event, Identity, User
+
+MODELS: dict[str, type[BaseModel]] = {
+    "capture": Capture,
+    "change": Change,
+    "cursor": Cursor,
+    "dead_letter": DeadLetter,
+    "event": Event,
+    "identity": Identity,
+    "user": User,
+}
+FOLDER = Path(__file__).parent / "jsonschema"
+
+
+def documents() -> dict[str, str]:
+    """Return the text of every schema file by file name."""
+    return {f"{name}.json": _document(name, model) for name, model in MODELS.items()}
+
+
+def differences(folder: Path = FOLDER) -> list[str]:
+    """Name the files that are missing, stale, or of no model."""
+    wanted = documents()
+    present = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.json")}
+    return sorted(name for name in wanted.keys() | present.keys() if wanted.get(name) != present.get(name))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write the files; with `--check` only compare, and return 1 if any differs."""
+    if list(arguments) not in ([], ["--check"]):
+        sys.stderr.write("Usage: python -m schemas.export [--check]\n")
+        return 2
+    stale = differences()
+    if arguments:
+        for name in stale:
+            sys.stderr.write(f"schemas/jsonschema/{name} differs from its model: run python -m schemas.export\n")
+        return 1 if stale else 0
+    FOLDER.mkdir(exist_ok=True)
+    wanted = documents()
+    for name in stale:
+        if name in wanted:
+            (FOLDER / name).write_text(wanted[name], encoding="utf-8")
+        else:
+            (FOLDER / name).unlink()
+    return 0
+
+
+def _document(name: str, model: type[BaseModel]) -> str:
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": f"urn:headrace:schema:{name}"}
+    return json.dumps(head | model.model_json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,109 @@
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from oracle import Watcher
+
+from integration import settings as settings_module
+from integration.sandbox.clock import VirtualClock
+from integration.sandbox.org import Org
+from integration.sandbox.server import SandboxServer
+from integration.sandbox.traffic import Traffic
+from integration.sandbox.world import build_world
+from integration.settings import Settings
+from integration.store.answers import rows
+from integration.store.reader import open_reader
+from integration.stream.connection import connect
+from integration.stream.embedded import embedded
+from integration.wiring.sync import SyncReport, sync
+
+STARTS = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+SECRET = "a-secret-nobody-may-see"
+
+
+@dataclass
+class Company:
+    """A sandbox org under a virtual clock, headrace's settings for it, and the oracle that watches it."""
+
+    org: Org
+    server: SandboxServer
+    clock: VirtualClock
+    traffic: Traffic
+    env: dict[str, str]
+    settings: Settings
+    watcher: Watcher = field(default_factory=Watcher)
+    runs: int = 0
+
+    def sync(self) -> SyncReport:
+        """Sync once, the oracle looking at the org at the same moment."""
+        self.watcher.observe(self.org)
+        self.runs += 1
+        return sync(self.settings)
+
+    def query(self, sql: str) -> list[dict[str, Any]]:
+        """Ask the store."""
+        with open_reader(self.settings.store_path) as reader:
+            return rows(reader.query(sql))
+
+    def live(self, operations: int, *, every_seconds: float = 7) -> list[str]:
+        """Let things happen; time passes between them."""
+        said = []
+        for _ in range(operations):
+            self.clock.advance(every_seconds)
+            said += self.traffic.step()
+        return said
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Valkey server for the whole run."""
+    with embedded(tmp_path_factory.mktemp("valkey")) as url:
+        yield url
+
+
+@pytest.fixture
+def found(redis_url: str, tmp_path: Path) -> Iterator[Callable[..., Company]]:
+    """Found a company: found(accounts=12, seed=3) with a fresh store and empty streams."""
+    servers: list[SandboxServer] = []
+
+    def build(*, accounts: int = 12, seed: int = 7, build: bool = True, **env: str) -> Company:
+        clock = VirtualClock(STARTS)
+        org = Org(clock=clock)
+        world = build_world(org, accounts=accounts, seed=seed, ends_at=STARTS) if build else None
+        server = SandboxServer(org, consumer_secret=SECRET)
+        server.start()
+        servers.append(server)
+        client = connect(redis_url)
+        client.flushall()
+        client.close()
+        directory = tmp_path / f"company{len(servers)}"
+        directory.mkdir()
+        given = {
+            "HEADRACE_SALESFORCE__BASE_URL": server.url,
+            "HEADRACE_SALESFORCE__DOMAIN": "sandbox.my",
+            "HEADRACE_SALESFORCE__CONSUMER_KEY": "sandbox-key",
+            "HEADRACE_SALESFORCE__CONSUMER_SECRET": SECRET,
+            "HEADRACE_REDIS__URL": redis_url,
+            "HEADRACE_STORE__URL": f"duckdb:///{directory}/headrace.duckdb",
+            "HEADRACE_OBJECTS__Contact__ENRICH": "cbit__Clearbit__c",
+            "HEADRACE_OBJECTS__Account__ENRICH": "cbit__Clearbit__c",
+            "HEADRACE_LOG__LEVEL": "warning",
+            **env,
+        }
+        given = {name: value for name, value in given.items() if value}
+        company = Company(org, server, clock, Traffic(org, world, seed=seed), given, settings_module.load(None, given))
+        ignored = company.watcher.ignored
+        for name in ("Contact", "Opportunity", "Lead"):
+            # Formulas over another record change without any stamp: no poll can see that.
+            ignored[name] = {f.name for f in org.objects[name].fields if f.formula and f.name.startswith("Account_")}
+        return company
+
+    yield build
+    for server in servers:
+        server.stop()
