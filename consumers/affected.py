@@ -1,7 +1,6 @@
-"""Whom a change reaches: from changed records to the people and accounts whose rows may differ."""
+"""Whom a change reaches: from changed records to the people whose rows may differ."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from consumers.known import Known, close_over
 from integration.core.flatten import Outcome, account_of
@@ -9,16 +8,10 @@ from integration.core.image import Image
 from integration.core.project import Records
 
 
-@dataclass(slots=True)
-class Affected:
-    """The contacts and leads to stitch and project again, and the accounts to project again."""
-
-    people: dict[str, Image] = field(default_factory=dict)
-    accounts: set[str] = field(default_factory=set)
-
-
-def affected(known: Known, outcomes: Sequence[Outcome], lookups: Mapping[str, Sequence[tuple[str, str]]]) -> Affected:
-    """Follow the changes to people and accounts.
+def affected(
+    known: Known, outcomes: Sequence[Outcome], lookups: Mapping[str, Sequence[tuple[str, str]]]
+) -> dict[str, Image]:
+    """Return the contacts and leads to stitch and project again.
 
     `lookups` says for each flattened-in object which (object, field) look it up.
     """
@@ -39,28 +32,22 @@ def affected(known: Known, outcomes: Sequence[Outcome], lookups: Mapping[str, Se
     seeds += known.load("Contact", contact_ids).values()
     seeds += known.by_field("Contact", "AccountId", accounts).values()
     seeds += known.by_field("Lead", "ConvertedAccountId", accounts).values()
-    people = _newest(known, seeds)
-    found = Affected(people, accounts)
-    for name in ("Contact", "Lead", "Task", "Event"):
-        found.accounts |= {a for i in images.get(name, ()) if (a := account_of(i))}
-    found.accounts |= {a for i in people.values() if (a := account_of(i))}
-    return found
+    return _newest(known, seeds)
 
 
 def gather(
     known: Known,
     people: Iterable[Image],
-    accounts: Iterable[str],
     enrich: Mapping[str, Sequence[str]],
     targets: Mapping[tuple[str, str], Sequence[str]],
 ) -> Records:
-    """Read everything that the rows of these people and accounts are made of.
+    """Read everything that the rows of these people are made of.
 
     `targets` names for each (object, lookup field) of `enrich` the objects the lookup may point at.
     """
     people = list(people)
     contacts = [i.record_id for i in people if i.object == "Contact"]
-    account_ids = {a for i in people if (a := account_of(i))}.union(accounts)
+    account_ids = {a for i in people if (a := account_of(i))}
     roles = known.by_field("OpportunityContactRole", "ContactId", contacts)
     in_roles = known.load("Opportunity", _ids(roles.values(), "OpportunityId"))
     of_accounts = known.by_field("Opportunity", "AccountId", account_ids)

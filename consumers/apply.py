@@ -56,14 +56,13 @@ class Applied:
     """Deletes of records that were never seen."""
     events: int = 0
     users: int = 0
-    accounts: int = 0
     rejects: list[Reject] = field(default_factory=list)
     happened: list[dict[str, Any]] = field(default_factory=list)
     """The rows of `events` that were written."""
 
     def add(self, other: "Applied") -> None:
         """Add up."""
-        for name in ("entries", "stored", "seen_again", "untouched", "unknown_deletes", "events", "users", "accounts"):
+        for name in ("entries", "stored", "seen_again", "untouched", "unknown_deletes", "events", "users"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.rejects += other.rejects
 
@@ -166,10 +165,10 @@ class Flattener:
         latest = {o.after.record_id: o.after for _, o in outcomes}
         known.seen.update(latest)
         self._write_records(tx, outcomes, latest.values(), now)
-        reach = affected(known, [o for _, o in outcomes], self._catalogs.looked_up_by)
-        records = gather(known, reach.people.values(), reach.accounts, self._rules.enrich, self._catalogs.targets)
-        projected = write_people(tx, reach, records, self._catalogs, self._rules)
-        applied.users, applied.accounts = projected.users, projected.accounts
+        reached = affected(known, [o for _, o in outcomes], self._catalogs.looked_up_by)
+        records = gather(known, reached.values(), self._rules.enrich, self._catalogs.targets)
+        projected = write_people(tx, reached, records, self._catalogs, self._rules)
+        applied.users = projected.users
         self._write_events(tx, outcomes, projected.user_of, applied)
         return list(latest.values())
 

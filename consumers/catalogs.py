@@ -11,6 +11,7 @@ from integration.core.columns import Column, ColumnType
 from integration.core.project import PERSON_OBJECTS, Projection
 from integration.core.registry import Key, Named, Registry
 from integration.store import tables
+from integration.store.accounts import Lookup, Shape, accounts_view
 from integration.store.protocol import Transaction
 
 log = structlog.get_logger()
@@ -36,7 +37,7 @@ class Catalogs:
         self._newest: dict[str, ObjectSchema] = {}
         self._saved: set[str] = set()
         self._new_names: list[Named] = []
-        self._tables: set[str] = set()
+        self._saving: set[str] = set()
         self.registry = Registry(names)
         self.registry.restore(_stored_names(tx))
         for row in tx.rows("SELECT schema_id, body FROM headrace.schemas ORDER BY since"):
@@ -75,10 +76,11 @@ class Catalogs:
         fresh = [self._schemas[i] for i in used if i not in self._saved]
         if not fresh:
             return
+        self._saving = {s.schema_id for s in fresh}
         for schema in fresh:
             tx.ensure_columns(naming.table_of(schema.object), self.raw_columns(schema.object))
         tx.ensure_columns("users", self.user_columns)
-        tx.ensure_columns("accounts", self.account_columns)
+        tx.ensure_view("accounts", accounts_view(self._account_shape()), own=True)
         known_objects = {self._schemas[i].object for i in self._saved}
         tx.append(
             "headrace.schemas",
@@ -93,13 +95,12 @@ class Catalogs:
         )
         added = [_log_row(n, now) for n in self._new_names if n.key.object in known_objects]
         tx.append("schema_log", tables.SCHEMA_LOG, added)
-        self._tables.update(s.schema_id for s in fresh)
 
     def committed(self) -> None:
         """Note that what `save` wrote is in the store for good."""
-        if self._tables:
-            self._saved |= self._tables
-            self._tables.clear()
+        if self._saving:
+            self._saved |= self._saving
+            self._saving = set()
             self._new_names.clear()
 
     def _add(self, schema: ObjectSchema) -> None:
@@ -129,10 +130,29 @@ class Catalogs:
             if target in self._newest and target != looking.object
         ]
 
+    def _account_shape(self) -> Shape:
+        """Say what the view `accounts` can draw on. Tables of objects that were only announced are not there yet."""
+        there = {self._schemas[i].object for i in (*self._saved, *self._saving)}
+        columns = {name: frozenset(named.column for named in self.registry.fields(name).values()) for name in there}
+        lookups = [
+            Lookup(self.registry.fields("Account")[lookup].column, naming.table_of(target), self._shown(target))
+            for lookup in self._enrich.get("Account", ())
+            for target in self.targets.get(("Account", lookup), ())
+            if target in there and "Account" in there
+        ]
+        return Shape(columns, self._shown("Account"), lookups)
+
+    def _shown(self, object_name: str) -> list[tuple[str, str]]:
+        """List the raw columns and properties of an object as they stand in an account's row."""
+        return [
+            (named.column, named.property)
+            for key, named in self.registry.entries.items()
+            if key.prefix_object == "Account" and key.object == object_name and key.field != "IsDeleted"
+        ]
+
     def _refresh(self) -> None:
         self.projection: Projection = project.projection(self.registry, self._enrich)
         self.user_columns = [*tables.USERS, *project.property_columns(self.registry, PERSON_OBJECTS), *tables.ROLL_UPS]
-        self.account_columns = [*tables.ACCOUNTS, *project.property_columns(self.registry, ("Account",))]
         self.targets: dict[tuple[str, str], Sequence[str]] = {}
         self.looked_up_by: dict[str, list[tuple[str, str]]] = {}
         for object_name, fields in self._enrich.items():

@@ -1,14 +1,14 @@
-"""The people and accounts a batch reaches: stitched, projected, and written where their row differs."""
+"""The people a batch reaches: stitched, projected, and written where their row differs."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, Protocol
 
-from consumers.affected import Affected
 from consumers.catalogs import Catalogs
 from integration.core import exactjson, identity, project
 from integration.core.identity import Person
+from integration.core.image import Image
 from integration.core.project import Records
 from integration.store import tables
 from integration.store.protocol import Transaction
@@ -31,16 +31,15 @@ class Projected:
     """How many rows were written, and whose alias belongs to whom now."""
 
     users: int = 0
-    accounts: int = 0
     user_of: dict[str, str] = field(default_factory=dict)
 
 
 def write_people(
-    tx: Transaction, reach: Affected, records: Records, catalogs: Catalogs, rules: IdentityRules
+    tx: Transaction, reached: Mapping[str, Image], records: Records, catalogs: Catalogs, rules: IdentityRules
 ) -> Projected:
-    """Write the rows of `users`, `accounts` and `identities` that differ from what the store has."""
+    """Write the rows of `users` and `identities` that differ from what the store has."""
     done = Projected()
-    stitched = {i: identity.record_of(one) for i, one in reach.people.items()}
+    stitched = {i: identity.record_of(one) for i, one in reached.items()}
     people = identity.stitch(stitched, match_email=rules.match_email, max_cluster=rules.max_cluster)
     shared = identity.shared_mailboxes(stitched.values(), rules.max_cluster)
     done.user_of = _write_identities(tx, people, shared, stitched)
@@ -48,26 +47,7 @@ def write_people(
     rows = {p.user_id: project.user_row(p, records, catalogs.projection, remembered) for p in people}
     gone = stitched.keys() - rows.keys()
     done.users = _write_rows(tx, "users", "user_id", catalogs.user_columns, rows, gone)
-    done.accounts = _write_accounts(tx, reach.accounts, records, catalogs)
     return done
-
-
-def _write_accounts(tx: Transaction, account_ids: Iterable[str], records: Records, catalogs: Catalogs) -> int:
-    images = [one for i in sorted(account_ids) if (one := records.get(i)) is not None]
-    ids = [one.record_id for one in images]
-    if not ids:
-        return 0
-    people = _counts(
-        tx, "SELECT account_id, count(*) AS n FROM users WHERE account_id = any(?) AND NOT is_deleted GROUP BY 1", ids
-    )
-    activities = tx.activity_counts(ids)
-    rows = {
-        one.record_id: project.account_row(
-            one, people.get(one.record_id, 0), activities.get(one.record_id, 0), records, catalogs.projection
-        )
-        for one in images
-    }
-    return _write_rows(tx, "accounts", "account_id", catalogs.account_columns, rows, ())
 
 
 def _write_identities(
@@ -135,7 +115,3 @@ def _write_rows(
 def row_hash(row: Mapping[str, Any]) -> str:
     """Return a hash by which an unchanged row is known again."""
     return blake2b(exactjson.dumps(sorted(row.items())), digest_size=12).hexdigest()
-
-
-def _counts(tx: Transaction, sql: str, ids: Sequence[str]) -> dict[str, int]:
-    return {row["account_id"]: row["n"] for row in tx.rows(sql, [list(ids)])}

@@ -10,7 +10,7 @@ class EventProperties(Frozen):
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    changes: list[FieldChange] = []
+    changes: tuple[FieldChange, ...] = ()
     name: str | None = None
     stage: str | None = None
     amount: JsonValue = None

@@ -1,4 +1,4 @@
-"""The rows of `users` and `accounts`, as a function of the records they are made of. Pure."""
+"""The rows of `users`, as a function of the records they are made of. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ _NO_CLOSE_DATE = "9999-12-31"
 
 @dataclass(slots=True)
 class Records:
-    """The images a projection may look at: everything the people and accounts at hand are connected with."""
+    """The images a projection may look at: everything the people at hand are connected with."""
 
     by_id: dict[str, Image] = field(default_factory=dict)
     roles_by_contact: dict[str, list[Image]] = field(default_factory=dict)
@@ -110,21 +110,6 @@ def user_row(person: Person, records: Records, how: Projection, accounts: dict[s
     members = [records.by_id[m.record_id] for m in person.members]
     row["updated_at"] = _latest(members, roles, in_roles, of_account, [records.get(account_id)])
     return row
-
-
-def account_row(account: Image, people: int, activities: int, records: Records, how: Projection) -> dict[str, Any]:
-    """Return the row of `accounts` of one account; `people` and `activities` count its live people and activities."""
-    opportunities = records.opportunities_by_account.get(account.record_id, [])
-    return {
-        "account_id": account.record_id,
-        "owner_id": account.fields.get("OwnerId"),
-        "people_count": people,
-        "activity_count": activities,
-        "updated_at": _latest([account], opportunities),
-        "is_deleted": account.is_deleted,
-        **how.properties(account, records),
-        **roll_up([o for o in opportunities if not o.is_deleted]),
-    }
 
 
 def best_opportunity(candidates: Iterable[Image], primary: frozenset[str]) -> Image | None:

@@ -3,11 +3,13 @@
 These move the other record's SystemModstamp but not its LastModifiedDate, as in a real org.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from integration.sandbox.table import Table
 
 if TYPE_CHECKING:
+    from integration.sandbox.org import Org
     from integration.sandbox.writer import Save, Writer
 
 Image = dict[str, Any]
@@ -15,10 +17,15 @@ Image = dict[str, Any]
 _POINTERS = {"Task": ("WhoId", "WhatId", "AccountId"), "Event": ("WhoId", "WhatId", "AccountId")}
 
 
-def targets(object_name: str, fields: Image) -> set[str]:
-    """The records that saving this one will touch, as far as its own fields name them."""
-    names = (*_POINTERS.get(object_name, ()), "CampaignId") if object_name != "Opportunity" else ()
-    return {fields[name] for name in names if fields.get(name)}
+def targets(org: "Org", name: str, record: Mapping[str, Any]) -> set[str]:
+    """The records that saving or deleting this one will touch: they must not be locked by somebody else."""
+    if name == "CampaignMember":
+        return {record["CampaignId"]} if record.get("CampaignId") else set()
+    if name not in _POINTERS:
+        return set()
+    named = {record[pointer] for pointer in ("WhoId", "WhatId") if record.get(pointer)}
+    homes = {org.value(org.object_of(key) or "", key, "AccountId") for key in named}
+    return named | homes - {None}
 
 
 def follow(writer: "Writer", table: Table, before: Image | None, after: Image | None, save: "Save") -> None:

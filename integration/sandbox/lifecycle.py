@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from integration.sandbox import checks
 from integration.sandbox.errors import OrgError
+from integration.sandbox.table import Row
 from integration.sandbox.writer import Save
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def merge(org: "Org", name: str, winner: str, losers: list[str], save: Save) -> 
     for key in (winner, *losers):
         checks.row_to_change(table, key)
     moves = _children(org, name, frozenset(losers))
-    org.guard({winner, *losers, *(key for _, key in moves)})
+    org.guard({winner, *losers} | org.touched_by_deleting(moves))
     for (child, key), fields in moves.items():
         # A winner that pointed at a loser would point at itself.
         changes = dict.fromkeys(fields, None if key == winner else winner)
@@ -60,6 +61,7 @@ def convert(
     if lead["IsConverted"]:
         raise OrgError("CANNOT_UPDATE_CONVERTED_LEAD", "cannot reference converted lead")
     account_id, contact_id = given
+    org.guard({lead_id} | org.touched_by_deleting((name, row[0]) for name, row, _ in _belongings(org, lead_id)))
     if account_id is None and contact_id is not None:
         account_id = org.value("Contact", contact_id, "AccountId")
     account_id = account_id or org.insert("Account", _account(lead), by=by)
@@ -85,14 +87,21 @@ def convert(
 
 def _hand_over(org: "Org", lead_id: str, contact_id: str, save: Save) -> None:
     """Move the lead's activities to the contact, and add the contact to its campaign memberships."""
-    for name, field, target in (
-        ("Task", "WhoId", "WhoId"),
-        ("Event", "WhoId", "WhoId"),
-        ("CampaignMember", "LeadId", "ContactId"),
-    ):
-        table = org.tables[name]
-        for row in table.live_with(field, frozenset({lead_id})):
-            org.writer.change(table, row[0], {target: contact_id}, save)
+    for name, row, target in _belongings(org, lead_id):
+        org.writer.change(org.tables[name], row[0], {target: contact_id}, save)
+
+
+def _belongings(org: "Org", lead_id: str) -> list[tuple[str, Row, str]]:
+    """List (object, row, field that takes the contact) of what hangs on a lead."""
+    return [
+        (name, row, target)
+        for name, field, target in (
+            ("Task", "WhoId", "WhoId"),
+            ("Event", "WhoId", "WhoId"),
+            ("CampaignMember", "LeadId", "ContactId"),
+        )
+        for row in org.tables[name].live_with(field, frozenset({lead_id}))
+    ]
 
 
 def _account(lead: dict[str, Any]) -> dict[str, Any]:

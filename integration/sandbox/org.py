@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from integration.sandbox import checks, lifecycle
+from integration.sandbox import checks, effects, lifecycle
 from integration.sandbox.clock import Clock, stamp
 from integration.sandbox.commits import Commit
 from integration.sandbox.errors import OrgError, invalid_type, no_such_column, not_found
@@ -148,6 +148,7 @@ class Org:
             table = self.table(object)
             given = checks.given_values(self, table, fields)
             checks.require(table, given)
+            self.guard(effects.targets(self, object, given))
             new = self.new_id(table.definition.key_prefix)
             self.writer.create(table, new, given, self.save(by, at))
             return new
@@ -188,6 +189,7 @@ class Org:
             table, key = self._writable(object, record_id)
             given = checks.given_values(self, table, fields)
             checks.require(table, given, given)
+            self.guard(effects.targets(self, object, table.record(table.rows[key]) | given))
             self.writer.change(table, key, given, self.save(by, at))
 
     def touch(self, object: str, record_id: str) -> None:
@@ -202,7 +204,7 @@ class Org:
             table, key = self._writable(object, record_id)
             if not table.definition.deletable:
                 raise OrgError("INVALID_TYPE_FOR_OPERATION", f"entity type {object} does not support delete")
-            self.guard({child for _, child in self.family(object, key)})
+            self.guard(self.touched_by_deleting(self.family(object, key)))
             self.delete_family(object, key, self.save(by))
 
     def undelete(self, object: str, record_id: str, *, by: str | None = None) -> None:
@@ -349,6 +351,14 @@ class Org:
                         found[row[0]] = child
                         queue.append((child, row[0]))
         return queue
+
+    def touched_by_deleting(self, members: Iterable[tuple[str, str]]) -> set[str]:
+        """The Ids of these records and of those that deleting them will touch."""
+        found = set()
+        for name, key in members:
+            table = self.tables[name]
+            found |= {key} | effects.targets(self, name, table.record(table.rows[key]))
+        return found
 
     def delete_family(self, object: str, record_id: str, save: Save) -> None:
         """Delete a record and what depends on it, and remember who went together."""

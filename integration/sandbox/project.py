@@ -135,7 +135,7 @@ def _build(org: "Org", resolver: Resolver, entity: str, node: _Node, version: st
 
     def build(row: Row) -> dict[str, Any]:
         record: dict[str, Any] = {"attributes": {"type": entity, "url": prefix + row[0]}}
-        record.update(zip(names, fetch(row)))  # noqa: B905 - strict costs a tenth of the whole page
+        record.update(zip(names, fetch(row)))  # noqa: B905 - the hot spot of every page; fetch brings two Ids more
         for name, get in computed:
             record[name] = get(row)
         for step, read in parents:
@@ -152,7 +152,8 @@ def _plan(
     entity = table.definition.name
     own = [resolver.field(entity, column.path[-1]) for column in node.columns]
     names = tuple(f.name for f in own)
-    # Id stands in for computed columns (they keep their place) and makes sure that there are two of them.
+    # Id stands in for computed columns, which thereby keep their places, and makes sure that there are two
+    # columns at least: an itemgetter of one gives no tuple.
     fetch = itemgetter(*[table.at.get(name, 0) for name in names], 0, 0)
     return names, fetch, [(f.name, org.getter(entity, f)) for f in own if not f.stored]
 
@@ -160,7 +161,6 @@ def _plan(
 def _parent(
     org: "Org", resolver: Resolver, entity: str, step: str, below: _Node, version: str
 ) -> Callable[[Row], dict[str, Any] | None]:
-    table = org.tables[entity]
     link = resolver.lookup(entity, step, 0)
     through = org.getter(entity, link)
     if len(link.reference_to) > 1:

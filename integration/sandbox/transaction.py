@@ -38,7 +38,7 @@ class PendingTransaction:
             table = org.table(object)
             given = checks.given_values(org, table, fields)
             checks.require(table, given)
-            self._lock(effects.targets(object, given))
+            self._lock(effects.targets(org, object, given))
             record_id = org.new_id(table.definition.key_prefix)
             self._new.add(record_id)
             org.reserved.add(record_id)
@@ -53,7 +53,8 @@ class PendingTransaction:
             table = self._take(object, record_id)
             given = checks.given_values(org, table, fields)
             checks.require(table, given, given)
-            self._lock(effects.targets(object, given))
+            saved = {} if record_id in self._new else table.record(table.rows[record_id])
+            self._lock(effects.targets(org, object, saved | given))
             save = org.save(by)
             self._steps.append(lambda: org.writer.change(table, record_id, given, save))
 
@@ -71,7 +72,7 @@ class PendingTransaction:
         with org.lock:
             self._take(object, record_id)
             if record_id not in self._new:
-                self._lock({child for _, child in org.family(object, record_id)})
+                self._lock(org.touched_by_deleting(org.family(object, record_id)))
             save = org.save(by)
             self._steps.append(lambda: org.delete_family(object, record_id, save))
 

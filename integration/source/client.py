@@ -117,6 +117,10 @@ class SalesforceClient:
         """(used, total) of the org's API calls in 24 hours, as last told; None before the first answer."""
         return self._usage
 
+    def close(self) -> None:
+        """Close the connections; a later call opens new ones."""
+        self._session.close()
+
     def objects(self) -> list[dict[str, Any]]:
         """List all objects that the login can see: the `sobjects` of the global describe."""
         return self._read(lambda a: list(a["sobjects"]), "sobjects", about="the list of objects")

@@ -148,7 +148,7 @@ class DuckDBStore:
             for table, columns in tables.FIXED.items():
                 tx.ensure_columns(table, columns)
             for view in tables.VIEWS:
-                self._con.execute(f"CREATE OR REPLACE VIEW {table_name(view)} AS {tables.view_sql(view)}")
+                self._con.execute(f"CREATE VIEW IF NOT EXISTS {table_name(view)} AS {tables.view_sql(view)}")
             version = {"key": "schema_version", "value": str(tables.SCHEMA_VERSION)}
             tx.upsert("headrace.meta", ("key",), tables.META, [version])
 

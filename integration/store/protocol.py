@@ -16,7 +16,7 @@ from integration.core.columns import Column, ColumnType
 __all__ = ["Column", "ColumnType", "Misfit", "Row", "State", "Store", "Transaction"]
 
 
-class Misfit(ValueError):
+class Misfit(ValueError):  # noqa: N818 - what it is called where it is caught
     """Values that fit no column of their type. Nothing of the rows handed over has been written."""
 
     def __init__(self, table: str, column: str, rows: Sequence[int], reason: str) -> None:
@@ -61,6 +61,9 @@ class Transaction(Protocol):
     def update(self, table: str, key: str, column: str, values: Mapping[str, str | None]) -> None:
         """Set `column` to the mapped value in every row whose `key` column holds the mapping's key."""
 
+    def forget_before(self, table: str, column: str, time: str) -> None:
+        """Delete the rows whose time in `column` lies before `time` (ISO 8601)."""
+
     def states(self, object_name: str, record_ids: Iterable[str]) -> list[State]:
         """Read the last images of these records; unknown ids are left out."""
 
@@ -74,14 +77,11 @@ class Transaction(Protocol):
     def all_ids(self, object_name: str) -> list[str]:
         """List every record id known of the object, deleted ones included, in order."""
 
-    def activity_counts(self, account_ids: Iterable[str]) -> dict[str, int]:
-        """Count the live tasks and events of each account (AccountId, else an account in WhatId); none is left out."""
-
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """Run a reading statement of headrace's own (never a user's) and return plain rows; `?` for parameters;
         a list parameter is matched with `= any(?)`."""
 
-    def ensure_view(self, name: str, sql: str) -> None:
+    def ensure_view(self, name: str, sql: str, *, own: bool = False) -> None:
         """Create or replace a view; a name that a table has already is refused with ValueError."""
 
 

@@ -114,6 +114,10 @@ class DuckDBTransaction:
                 f"FROM {_KEYS} AS k WHERE t.{identifier(key)} = k.key"
             )
 
+    def forget_before(self, table: str, column: str, time: str) -> None:
+        """See protocol.Transaction."""
+        self._con.execute(f"DELETE FROM {table_name(table)} WHERE {identifier(column)} < ?::TIMESTAMPTZ", [time])
+
     def states(self, object_name: str, record_ids: Iterable[str]) -> list[State]:
         """See protocol.Transaction."""
         with self._keys(record_ids) as some:
@@ -134,33 +138,17 @@ class DuckDBTransaction:
         ids: list[str] = self._table(sql, [object_name]).column(0).to_pylist()
         return ids
 
-    def activity_counts(self, account_ids: Iterable[str]) -> dict[str, int]:
-        """See protocol.Transaction."""
-        counts = dict.fromkeys(account_ids, 0)
-        with self._keys(counts) as some:
-            for table in ("salesforce.task", "salesforce.event") if some else ():
-                named = [c for c in ("accountid", "whatid") if c in self._columns(table)]
-                if not named:
-                    continue
-                sql = (
-                    f"SELECT coalesce({', '.join(named)}) AS account_id, count(*) AS n FROM {table_name(table)} "
-                    f"WHERE NOT is_deleted AND coalesce({', '.join(named)}) IN (SELECT key FROM {_KEYS}) GROUP BY 1"
-                )
-                for account_id, n in zip(*self._table(sql).to_pydict().values(), strict=True):
-                    counts[account_id] += n
-        return counts
-
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """See protocol.Transaction. Values have the form in which columns take them: times and dates as ISO text,
         numbers as int, float or Decimal, JSON as text."""
         return answers.plain_rows(self._table(sql, parameters))
 
-    def ensure_view(self, name: str, sql: str) -> None:
+    def ensure_view(self, name: str, sql: str, *, own: bool = False) -> None:
         """See protocol.Transaction."""
         lower = name.lower()
         if self._known.views.get(lower) == sql:
             return
-        if lower in tables.names() or self._columns(name):
+        if not own and (lower in tables.names() or self._columns(name)):
             raise ValueError(f"{name} is the name of a table or of a view of headrace's own")
         self._con.execute(f"CREATE OR REPLACE VIEW {table_name(name)} AS {sql}")
         self._known.views[lower] = sql

@@ -186,7 +186,10 @@ def demo(
         )
         config.chmod(0o600)
         running = Demo(
-            load(config, env={}), config, {n: c for n, c in told.items() if c}, Traffic(org, world, seed=seed)
+            load(config, env={"HEADRACE_SECRETS_DIR": ""}),
+            config,
+            {n: c for n, c in told.items() if c},
+            Traffic(org, world, seed=seed),
         )
         try:
             yield running

@@ -75,7 +75,7 @@ def _redis(settings: Settings) -> Iterator[Check]:
             )  # fmt: skip
         if appending != "yes":
             yield Check(
-                "redis persistence", State.WARN, "appendonly is off, so a crash of the server loses cursors and entries",
+                "redis persistence", State.WARN, "appendonly is off, so a crash of the server loses entries",
                 "set appendonly to yes in its configuration",
             )  # fmt: skip
         dead = {s.name: s.dead for s in inspect.streams(client) if s.dead}

@@ -80,7 +80,7 @@ async def _until_one_fails(jobs: list[Any], stop: threading.Event, stopping: asy
     watch = asyncio.create_task(_relay(stop, stopping))
     tasks = [asyncio.ensure_future(job) for job in jobs]
     try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
         stop.set()
         stopping.set()
         await asyncio.wait(tasks)

@@ -28,7 +28,6 @@ class SyncReport:
     versions_without_change: int = 0
     events_written: int = 0
     users_written: int = 0
-    accounts_written: int = 0
     dead_letters: int = 0
     api_calls: int = 0
     api_usage: tuple[int, int] | None = None
@@ -76,7 +75,7 @@ def _fill(report: SyncReport, progress: Progress, source: Any) -> None:
     report.notes, report.not_watched = progress.notes, progress.not_watched
     report.captures_stored, report.events_written = progress.applied.stored, progress.applied.events
     report.versions_without_change = progress.applied.untouched
-    report.users_written, report.accounts_written = progress.applied.users, progress.applied.accounts
+    report.users_written = progress.applied.users
     report.dead_letters = len(progress.applied.rejects)
     report.api_calls, report.api_usage = source.calls, source.api_usage
 

@@ -293,22 +293,6 @@ def test_a_field_or_an_object_without_a_column_finds_nothing(store: Store) -> No
         assert tx.all_ids("Nothing__c") == []
 
 
-def test_live_activities_are_counted_by_account(store: Store) -> None:
-    columns = [Column(n, TEXT) for n in ("id", "accountid", "whatid")] + [Column("is_deleted", ColumnType.BOOLEAN)]
-    with store.transaction() as tx:
-        assert tx.activity_counts(["A"]) == {"A": 0}
-        tx.ensure_columns("salesforce.task", columns)
-        tx.ensure_columns("salesforce.event", [columns[0], columns[1], columns[3]])
-        tasks = [("1", "A", "opp", False), ("2", None, "A", False), ("3", "A", None, True), ("4", "B", "A", False)]
-        tx.append(
-            "salesforce.task",
-            columns,
-            [dict(zip(("id", "accountid", "whatid", "is_deleted"), t, strict=True)) for t in tasks],
-        )
-        tx.append("salesforce.event", columns[:2] + columns[3:], [{"id": "5", "accountid": "A", "is_deleted": False}])
-        assert tx.activity_counts(["A", "B", "C"]) == {"A": 3, "B": 1, "C": 0}
-
-
 def test_rows_takes_parameters_and_lists(store: Store) -> None:
     write(store, [{"Id": "a", "Amount": 1.5}, {"Id": "b"}, {"Id": "c'"}])
     with store.transaction() as tx:

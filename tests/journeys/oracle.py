@@ -86,10 +86,7 @@ class Watcher:
         mine = [contacts[i] for k, i in group if k == "Contact"]
         my_leads = [leads[i] for k, i in group if k == "Lead"]
         live_contacts, live_leads = [r for r in mine if _alive(r)], [r for r in my_leads if _alive(r)]
-        if live_contacts or live_leads:
-            owner = _earliest(live_contacts or live_leads)
-        else:
-            owner = _earliest(mine or my_leads)
+        owner = _earliest(live_contacts or live_leads or mine or my_leads)
         contact = _earliest(live_contacts or mine)
         unconverted = [r for r in my_leads if not r.get("IsConverted")]
         undeleted = [r for r in my_leads if not r["IsDeleted"]]

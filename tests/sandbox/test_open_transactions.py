@@ -86,6 +86,46 @@ def test_rows_of_an_open_transaction_are_locked_for_others(org):
     assert org.get("Contact", contact)["Title"] == "CEO"
 
 
+def test_what_an_open_transaction_will_touch_is_locked_too(org):
+    contact = org.insert("Contact", {"LastName": "Okafor"})
+    campaign = org.insert("Campaign", {"Name": "Spring"})
+    transaction = org.begin()
+    transaction.insert("Event", {"WhoId": contact, "Subject": "Meeting", "ActivityDate": "2026-03-01"})
+    transaction.insert("CampaignMember", {"CampaignId": campaign, "ContactId": contact})
+    for name, key in (("Contact", contact), ("Campaign", campaign)):
+        with pytest.raises(OrgError, match=r"^UNABLE_TO_LOCK_ROW"):
+            org.touch(name, key)
+    transaction.commit()
+    assert org.get("Contact", contact)["LastActivityDate"] == "2026-03-01"
+    assert org.get("Campaign", campaign)["NumberOfContacts"] == 1
+
+
+def test_others_may_not_touch_a_locked_row_in_passing(org):
+    account = org.insert("Account", {"Name": "Acme"})
+    contact = org.insert("Contact", {"LastName": "Okafor", "AccountId": account})
+    lead = org.insert("Lead", {"LastName": "Zimmer", "Company": "Acme"})
+    campaign = org.insert("Campaign", {"Name": "Spring"})
+    member = org.insert("CampaignMember", {"CampaignId": campaign, "LeadId": lead})
+    task = org.insert("Task", {"WhoId": contact, "Subject": "Call", "ActivityDate": "2026-03-01"})
+    other = org.insert("Contact", {"LastName": "Okafor-Twin"})
+    transaction = org.begin()
+    transaction.update("Account", account, {"Type": "Customer"})
+    transaction.update("Campaign", campaign, {"Status": "Completed"})
+    commits = len(org.commits)
+    for act in (
+        lambda: org.insert("Task", {"WhoId": contact, "Subject": "Call"}),
+        lambda: org.update("Task", task, {"Status": "Completed"}),
+        lambda: org.delete("CampaignMember", member),
+        lambda: org.merge("Contact", other, [contact]),
+        lambda: org.convert_lead(lead),
+    ):
+        with pytest.raises(OrgError, match=r"^UNABLE_TO_LOCK_ROW"):
+            act()
+    assert len(org.commits) == commits
+    transaction.commit()
+    org.convert_lead(lead)
+
+
 def test_a_transaction_may_refer_to_its_own_new_records(org):
     with org.begin() as transaction:
         account = transaction.insert("Account", {"Name": "Acme"})

@@ -181,6 +181,14 @@ def test_saving_an_activity_dates_its_person_deal_and_account(org, clock):
     assert org.get("Task", task)["CompletedDateTime"] == stamp(clock.now())
 
 
+def test_an_activity_saved_in_the_past_never_moves_a_stamp_back(org, clock):
+    contact = org.insert("Contact", {"LastName": "Okafor"})
+    past = {"WhoId": contact, "ActivityDate": "2020-01-01", "Subject": "Meeting"}
+    org.insert("Event", past, at=datetime(2020, 1, 2, tzinfo=UTC))
+    record = org.get("Contact", contact)
+    assert (record["LastActivityDate"], record["SystemModstamp"]) == ("2020-01-01", stamp(clock.now()))
+
+
 def test_campaign_counts_follow_members_and_move_system_modstamp_only(org, clock):
     campaign = org.insert("Campaign", {"Name": "Spring"})
     contact = org.insert("Contact", {"LastName": "Okafor"})

@@ -1,6 +1,7 @@
 """Random conditions over random rows, answered by the engine and by plain Python."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import cmp_to_key
 from typing import Any
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from integration.sandbox.clock import VirtualClock, stamp
 from integration.sandbox.ids import record_id
-from integration.sandbox.org import Org
+from integration.sandbox.org import Org, OrgError
 from integration.sandbox.query import run
 from integration.sandbox.table import SortedKeys
 
@@ -161,6 +162,56 @@ def test_keyset_paging_visits_every_row_once_in_order(contents, page_size):
         at = org.get("Opportunity", last)["SystemModstamp"]
     records = org.records("Opportunity", include_deleted=True)
     assert seen == [r["Id"] for r in sorted(records, key=lambda r: (r["SystemModstamp"], r["Id"]))]
+
+
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(["insert", "update", "touch", "delete", "undelete", "purge", "late"]),
+        st.integers(0, 5),
+        st.integers(0, 2),
+    ),
+    max_size=25,
+)
+
+
+def take(org: Org, clock: VirtualClock, action: str, target: int) -> None:
+    """Do one thing to the record that `target` points at, if it can be done."""
+    known = org.records("Account", include_deleted=True)
+    if action == "insert" or not known:
+        org.insert("Account", {"Name": "New"})
+        return
+    key = known[target % len(known)]["Id"]
+    with suppress(OrgError):
+        if action == "update":
+            org.update("Account", key, {"Name": f"Name {target}"})
+        elif action == "late":
+            with org.begin() as transaction:
+                transaction.update("Account", key, {"Name": f"Late {target}"})
+                transaction.insert("Account", {"Name": "Late"})
+                clock.advance(2)
+        else:
+            getattr(org, action)("Account", key)
+
+
+@settings(max_examples=100, deadline=None)
+@given(steps)
+def test_whatever_happens_every_index_shows_each_record_once_and_in_order(happenings):
+    clock = VirtualClock(NOW)
+    org = Org(clock=clock)
+    for action, target, seconds in happenings:
+        clock.advance(seconds)
+        take(org, clock, action, target)
+    records = org.records("Account", include_deleted=True)
+    by_stamp = [r["Id"] for r in sorted(records, key=lambda r: (r["SystemModstamp"], r["Id"]))]
+    everything = "SELECT Id FROM Account WHERE SystemModstamp > 2000-01-01T00:00:00Z"
+    assert ask(org, f"{everything} ORDER BY SystemModstamp, Id", include_deleted=True) == by_stamp
+    assert ask(org, f"{everything} ORDER BY SystemModstamp DESC, Id DESC", include_deleted=True) == by_stamp[::-1]
+    assert ask(org, "SELECT Id FROM Account ORDER BY Id", include_deleted=True) == [r["Id"] for r in records]
+    in_bin = {r["Id"] for r in records if r["IsDeleted"]}
+    gone = {c.record_id for c in org.commits if c.kind == "purged"}
+    assert {key for key, _ in org.deleted_log("Account")} == in_bin | gone
+    last = {c.record_id: c.after for c in org.commits if c.object == "Account"}
+    assert {key: after["Name"] for key, after in last.items() if after} == {r["Id"]: r["Name"] for r in records}
 
 
 @settings(max_examples=50, deadline=None)

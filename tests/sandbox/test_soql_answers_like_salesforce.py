@@ -99,6 +99,16 @@ def test_ids_are_compared_in_ascii_order_and_short_ones_are_understood(org, acco
     ]
 
 
+def test_an_id_among_other_conditions_is_found_all_the_same(org, accounts):
+    alpha, beta = accounts["Alpha"], accounts["beta"]
+    for where in (
+        f"(Id = '{alpha}' AND Name = 'alpha') OR (Id = '{beta}' AND Name = 'beta')",
+        f"(Id >= '{alpha}' AND Id <= '{alpha}') OR Id = '{beta}'",
+        f"Id IN ('{alpha}', '{beta}') AND Name != 'nobody'",
+    ):
+        assert values(org, f"SELECT Id FROM Account WHERE {where} ORDER BY Id") == sorted([alpha, beta])
+
+
 def test_parents_come_as_nested_records_and_null_where_there_is_none(org):
     account = org.insert("Account", {"Name": "Acme"})
     org.insert("Contact", {"LastName": "Okafor", "AccountId": account})

@@ -409,6 +409,7 @@ def test_five_queries_travel_in_one_call_and_a_sixth_in_another(told, client):
     start = "/services/data/v66.0/queryAll?q="
     assert [r["url"][: len(start)] for r in sent["compositeRequest"]] == [start] * 5
     assert [unquote(r["url"][len(start) :]) for r in sent["compositeRequest"]] == queries[:5]
+    assert not any(set("&+= '") & set(r["url"][len(start) :]) for r in sent["compositeRequest"])
     assert len({r["referenceId"] for r in sent["compositeRequest"]}) == 5
 
 

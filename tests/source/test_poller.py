@@ -348,22 +348,48 @@ def test_a_cycle_asked_to_stop_leaves_between_pages_and_goes_on_later(org, sink)
     assert len(sink.names) == len(set(sink.names)) == 10
 
 
-def test_objects_are_finished_in_the_order_in_which_they_are_watched(little, sink):
+def test_an_object_begun_is_finished_before_later_ones_are_begun(little, sink):
     org = little.Org(TEN)
     for name in TEN:
-        for number in range(4):
+        for number in range(5 if name == "Object0" else 1):
             org.save(number, name=name)
-    poller_of(org, sink, page_size=2).cycle()
+    report = poller_of(org, sink, page_size=2).cycle()
     finished = [page.cursor.object for page in sink.pages if page.cursor.pass_started_at is None]
-    assert finished == list(TEN)
-    assert all(len(queries) == 5 for queries in org.queries[:-1])
+    assert finished.index("Object0") < finished.index("Object9")
+    assert [len(queries) for queries in org.queries] == [5, 5, 2]
+    assert report.pages == 12
+
+
+def test_a_commit_as_old_as_the_overlap_and_tied_with_the_last_row_is_found(org, sink):
+    org.save(5)
+    org.save(1, open_for=600)
+    poller = poller_of(org, sink)
+    poller.cycle()
+    org.second = 600  # the commit comes within this second, after the poll
+    org.look()
+    poller.cycle()
+    org.wait(0)
+    poller.cycle()
+    assert sorted(sink.names) == ["version 1", "version 2"]
+
+
+def test_a_page_that_was_kept_although_it_seemed_to_fail_is_not_published_again(org, sink, little):
+    org.save(1)
+    poller = poller_of(org, sink)
+    poller.cycle()
+    org.save(1)
+    sink.crash_in, sink.crash_after_keeping = 0, True
+    with pytest.raises(little.Crash):
+        poller.cycle()
+    poller.cycle()
+    assert sink.names == ["version 1", "version 2"]
 
 
 def test_a_server_clock_that_steps_back_a_little_makes_nothing_be_published_again(org, sink):
     for number in range(20):
         org.save(number)
         org.wait(1)
-    org.wait(600 - 20)
+    org.wait(600 - 10)
     org.look()
     poller = poller_of(org, sink)
     for step in (0, -5, 3, -5, 2):
@@ -546,3 +572,22 @@ def test_many_deletions_are_looked_up_five_packets_to_a_call(org, sink):
     assert report.published == 2400
     assert report.calls == 1 + 3
     assert [len(page.captures) for page in sink.pages[-2:]] == [2000, 400]
+
+
+def test_a_poller_killed_between_two_pages_of_deletions_loses_none_and_repeats_none(org, sink, little):
+    for number in range(2500):
+        org.save(number)
+    poller = poller_of(org, sink)
+    poller.cycle()
+    org.wait(1)
+    for number in range(2500):
+        org.purge(number)
+    org.wait(500)
+    org.look()
+    sink.crash_in = 1
+    with pytest.raises(little.Crash):
+        poller.deleted()
+    poller_of(org, sink, names=("Contact",)).cycle()
+    poller.deleted()
+    gone = [c["record_id"] for c in sink.captures if c["fields"] is None]
+    assert len(gone) == len(set(gone)) == 2500
