@@ -28,6 +28,10 @@ logging.getLogger("faststream._internal.endpoint.subscriber.supervisor").setLeve
 CONSUMER = "flattener"
 """The consumer's name in the group: always the same, since one flattener at a time takes an org's streams."""
 
+Delivery = tuple[list[Entry], "asyncio.Future[None]"]
+"""A batch of one stream, and what tells its handler that it is stored."""
+
+_PEOPLE = frozenset(names.stream_of(name) for name in ("Contact", "Lead"))
 _LINGER_SECONDS = 0.02
 _POLLING_MILLISECONDS = 1_000
 _GRACE_SECONDS = 20
@@ -49,7 +53,7 @@ class Consumer:
         *,
         now: Callable[[], str],
         on_applied: Callable[[Applied], None],
-        max_records: int = 1_000,
+        max_records: int = 2_000,
     ) -> None:
         self._client = client
         self._flattener = flattener
@@ -58,7 +62,7 @@ class Consumer:
         self._now = now
         self._on_applied = on_applied
         self._max_records = max_records
-        self._queue: asyncio.Queue[tuple[list[Entry], asyncio.Future[None]]] = asyncio.Queue()
+        self._queue: asyncio.Queue[Delivery] = asyncio.Queue()
         self.failed: asyncio.Future[None] | None = None
         """Carries the error that stopped the flattener; never a result."""
         self._broker = RedisBroker(
@@ -136,18 +140,20 @@ class Consumer:
 
     async def _work(self) -> None:
         """Take together what all streams have brought, and commit it as one."""
+        held: list[Delivery] = []
         while True:
-            waiting = [await self._queue.get()]
+            waiting = held or [await self._queue.get()]
             await asyncio.sleep(_LINGER_SECONDS)
             while not self._queue.empty():
                 waiting.append(self._queue.get_nowait())
+            waiting, held = _people_last(waiting, self._max_records)
             entries = [entry for batch, _ in waiting for entry in batch]
             try:
                 await asyncio.to_thread(self._apply, entries)
             except Exception as error:
                 # Whatever it was, nothing of the batch is stored and its entries stay pending: stop, and let the
                 # next start take them again, rather than run on with a hole.
-                for _, done in waiting:
+                for _, done in (*waiting, *held):
                     done.cancel()
                 if self.failed is not None and not self.failed.done():
                     self.failed.set_exception(error)
@@ -175,6 +181,18 @@ class Consumer:
             for letter in letters:
                 log.warning("dead letter", stream=letter.stream, offset=letter.offset, reason=letter.reason)
         self._on_applied(applied)
+
+
+def _people_last(waiting: list[Delivery], full: int) -> tuple[list[Delivery], list[Delivery]]:
+    """Hold people back while the streams of what they are made of have a backlog (a batch as large as can be).
+
+    A person's row is made of accounts, deals and roles; on a first sync it is written once if they come first.
+    """
+    people = [d for d in waiting if d[0][0].stream in _PEOPLE]
+    others = [d for d in waiting if d[0][0].stream not in _PEOPLE]
+    if any(len(batch) >= full for batch, _ in others):
+        return others, people
+    return waiting, []
 
 
 class _Voice:

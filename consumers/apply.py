@@ -205,21 +205,22 @@ class Flattener:
         self, tx: Transaction, outcomes: Sequence[tuple[Entry, Outcome]], latest: Iterable[Image], now: str
     ) -> None:
         tx.append("captures", tables.CAPTURES, [_capture_row(e, o.after, now) for e, o in outcomes])
-        by_object: dict[str, list[Image]] = {}
+        # The first outcome of a record tells whether the store has it: what it has not need not be looked for.
+        new = {o.after.record_id for _, o in outcomes if o.before is None}
+        groups: dict[tuple[str, bool], list[Image]] = {}
         for one in latest:
-            by_object.setdefault(one.object, []).append(one)
-        states = [_state_row(one) for images in by_object.values() for one in images]
-        tx.upsert("headrace.states", ("object", "record_id"), tables.STATES, states)
-        for object_name, images in by_object.items():
+            groups.setdefault((one.object, one.record_id not in new), []).append(one)
+        for (object_name, is_there), images in groups.items():
+            states = [_state_row(one) for one in images]
+            rows = [_raw_row(one) for one in images]
             columns = self._catalogs.raw_columns(object_name)
-            rows = [
-                one.fields
-                if one.fields.get("IsDeleted") == one.is_deleted
-                else {**one.fields, "IsDeleted": one.is_deleted}
-                for one in images
-            ]
             try:
-                tx.upsert(naming.table_of(object_name), ("id",), columns, rows)
+                if is_there:
+                    tx.upsert("headrace.states", ("object", "record_id"), tables.STATES, states)
+                    tx.upsert(naming.table_of(object_name), ("id",), columns, rows)
+                else:
+                    tx.append("headrace.states", tables.STATES, states)
+                    tx.append(naming.table_of(object_name), columns, rows)
             except Misfit as misfit:
                 reason = f"The field behind {misfit.table}.{misfit.column} holds {misfit.reason}."
                 raise _UnfitError({images[place].capture_id: reason for place in misfit.rows}) from misfit
@@ -268,6 +269,12 @@ def _capture_row(entry: Entry, one: Image, now: str) -> dict[str, Any]:
         "stored_at": now,
         "payload": one.payload,
     }
+
+
+def _raw_row(one: Image) -> Mapping[str, Any]:
+    if one.fields.get("IsDeleted") == one.is_deleted:
+        return one.fields
+    return {**one.fields, "IsDeleted": one.is_deleted}
 
 
 def _state_row(one: Image) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """The people a batch reaches: stitched, projected, and written where their row differs."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, Protocol
 
 from consumers.catalogs import Catalogs
 from integration.core import exactjson, identity, project
+from integration.core.columns import Column
 from integration.core.identity import Person
 from integration.core.image import Image
 from integration.core.project import Records
@@ -91,7 +92,7 @@ def _write_rows(
     tx: Transaction,
     table: str,
     key: str,
-    columns: Sequence[Any],
+    columns: Sequence[Column],
     rows: Mapping[str, Mapping[str, Any]],
     gone: Iterable[str],
 ) -> int:
@@ -106,12 +107,27 @@ def _write_rows(
         tx.delete(table, key, gone_ids)
         tx.delete("headrace.hashes", "key", gone_ids)
     if differing:
-        tx.upsert(table, (key,), columns, [rows[i] for i in differing])
-        marks = [{"table": table, "key": i, "hash": hashes[i]} for i in differing]
-        tx.upsert("headrace.hashes", ("key",), tables.HASHES, marks)
+        marks = {i: {"table": table, "key": i, "hash": hashes[i]} for i in differing}
+        write(tx, table, (key,), columns, rows, differing, old)
+        write(tx, "headrace.hashes", ("key",), tables.HASHES, marks, differing, old)
     return len(differing) + len(gone_ids)
 
 
+def write(
+    tx: Transaction,
+    table: str,
+    key: Sequence[str],
+    columns: Sequence[Column],
+    rows: Mapping[str, Mapping[str, Any]],
+    wanted: Iterable[str],
+    known: Container[str],
+) -> None:
+    """Write the wanted rows: in place of those that are known to be there, else at the end, which costs less."""
+    there = [i for i in wanted if i in known]
+    tx.upsert(table, key, columns, [rows[i] for i in there])
+    tx.append(table, columns, [rows[i] for i in wanted if i not in known])
+
+
 def row_hash(row: Mapping[str, Any]) -> str:
-    """Return a hash by which an unchanged row is known again."""
-    return blake2b(exactjson.dumps(sorted(row.items())), digest_size=12).hexdigest()
+    """Return a hash by which an unchanged row is known again: rows of one shape list their values in one order."""
+    return blake2b(exactjson.dumps(row), digest_size=12).hexdigest()

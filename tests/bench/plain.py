@@ -9,10 +9,6 @@ from requests.adapters import HTTPAdapter
 from simple_salesforce import Salesforce
 
 UNREADABLE = {"address", "location", "base64"}
-OBJECTS = [
-    "User", "Account", "Contact", "Lead", "Opportunity", "OpportunityContactRole", "Campaign", "CampaignMember",
-    "Task", "Event",
-]  # fmt: skip
 
 
 class ToLoopback(HTTPAdapter):
@@ -27,13 +23,13 @@ class ToLoopback(HTTPAdapter):
         return super().send(request, **more)  # type: ignore[arg-type]
 
 
-def main(base_url: str, database: str, key: str, secret: str) -> None:
+def main(base_url: str, database: str, key: str, secret: str, *objects: str) -> None:
     session = requests.Session()
     session.trust_env = False
     session.mount("https://", ToLoopback(base_url))
     org = Salesforce(domain="sandbox.my", consumer_key=key, consumer_secret=secret, session=session, version="66.0")
     store = duckdb.connect(database)
-    for name in OBJECTS:
+    for name in objects:
         fields = [f["name"] for f in org.restful(f"sobjects/{name}/describe")["fields"] if f["type"] not in UNREADABLE]
         rows = org.query_all(f"SELECT {','.join(fields)} FROM {name}", include_deleted=True)["records"]
         columns = {f: pa.array([None if r[f] is None else str(r[f]) for r in rows], pa.string()) for f in fields}

@@ -16,7 +16,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from integration.settings import DEFAULT_OBJECTS
 from integration.stream.embedded import embedded
+
+FOUR = ("Account", "Contact", "Lead", "Opportunity")
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def sandbox(accounts: int, contacts: int, opportunities: int, leads: int) -> Ite
         process.wait()
 
 
-def settings(org: Mapping[str, str], directory: Path, redis_url: str) -> dict[str, str]:
+def settings(org: Mapping[str, str], directory: Path, redis_url: str, objects: Sequence[str]) -> dict[str, str]:
     """Return the environment under which headrace syncs this org."""
     return {
         **{k: v for k, v in os.environ.items() if not k.startswith("HEADRACE_")},  # noqa: TID251 - handed on to children
@@ -67,6 +70,7 @@ def settings(org: Mapping[str, str], directory: Path, redis_url: str) -> dict[st
         "HEADRACE_STORE__URL": f"duckdb:///{directory}/headrace.duckdb",
         "HEADRACE_REDIS__URL": redis_url,
         "HEADRACE_LOG__LEVEL": "warning",
+        **{f"HEADRACE_OBJECTS__{name}__ENABLED": "false" for name in DEFAULT_OBJECTS if name not in objects},
     }
 
 
@@ -80,14 +84,16 @@ def main() -> None:
     """Run the bench and print its table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scale", type=float, default=1.0, help="1.0: 5,000 accounts, 20,000 contacts, ...")
-    scale = parser.parse_args().scale
+    parser.add_argument("--all", action="store_true", help="all default objects, not only the four that are counted")
+    words = parser.parse_args()
+    scale, objects = words.scale, DEFAULT_OBJECTS if words.all else FOUR
     sizes = [round(n * scale) for n in (5_000, 20_000, 10_000, 5_000)]
     with tempfile.TemporaryDirectory() as name, embedded(Path(name) / "valkey") as redis_url, sandbox(*sizes) as org:
         directory = Path(name)
-        env = settings(org, directory, redis_url)
+        env = settings(org, directory, redis_url, objects)
         plain = [
             sys.executable, str(Path(__file__).with_name("plain.py")),
-            org["url"], str(directory / "plain.duckdb"), org["consumer_key"], org["consumer_secret"],
+            org["url"], str(directory / "plain.duckdb"), org["consumer_key"], org["consumer_secret"], *objects,
         ]  # fmt: skip
         headrace = [sys.executable, "-m", "integration", "sync"]
         print(f"{'':38} {'CPU s':>8} {'wall s':>8} {'peak MB':>8} {'vs plain':>7}")
