@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 import structlog
 
-from consumers.affected import affected, gather
 from consumers.catalogs import Catalogs
-from consumers.known import Known, Memory
+from consumers.known import Memory
 from consumers.people import write_people
+from consumers.reach import reach
 from integration.core import exactjson, image, naming
 from integration.core.flatten import Outcome, flatten
 from integration.core.image import Image
@@ -158,22 +158,19 @@ class Flattener:
 
     def _write(self, tx: Transaction, images: Sequence[tuple[Entry, Image]], applied: Applied, now: str) -> list[Image]:
         self._catalogs.save(tx, {i.schema_id for _, i in images if not i.known_by_id_only}, now)
-        known = Known(tx, self._memory)
-        outcomes = self._fold(known, images, applied, now)
+        outcomes = self._fold(tx, images, applied, now)
         if not outcomes:
             return []
         latest = {o.after.record_id: o.after for _, o in outcomes}
-        known.seen.update(latest)
         self._write_records(tx, outcomes, latest.values(), now)
-        reached = affected(known, [o for _, o in outcomes], self._catalogs.looked_up_by)
-        records = gather(known, reached.values(), self._rules.enrich, self._catalogs.targets)
-        projected = write_people(tx, reached, records, self._catalogs, self._rules)
+        reached = reach(tx, [o for _, o in outcomes], self._catalogs.looked_up_by)
+        projected = write_people(tx, reached, self._catalogs, self._rules)
         applied.users = projected.users
         self._write_events(tx, outcomes, projected.user_of, applied)
         return list(latest.values())
 
     def _fold(
-        self, known: Known, images: Sequence[tuple[Entry, Image]], applied: Applied, now: str
+        self, tx: Transaction, images: Sequence[tuple[Entry, Image]], applied: Applied, now: str
     ) -> list[tuple[Entry, Outcome]]:
         """Take the images of each record in their order; the outcome of one is the state before the next."""
         wanted: dict[str, set[str]] = {}
@@ -181,7 +178,7 @@ class Flattener:
             wanted.setdefault(one.object, set()).add(one.record_id)
         current: dict[str, Image] = {}
         for object_name, ids in wanted.items():
-            current.update(known.load(object_name, ids))
+            current.update(self._memory.load(tx, object_name, ids))
         outcomes: list[tuple[Entry, Outcome]] = []
         for entry, one in images:
             before = current.get(one.record_id)
@@ -192,7 +189,9 @@ class Flattener:
                 outcome = flatten(before, one, self._catalogs.names(one.object), now)
             except (TypeError, ValueError, KeyError, AttributeError) as error:
                 log.warning("entry rejected", stream=entry.stream, offset=entry.offset, error=type(error).__name__)
-                applied.rejects.append(Reject(entry, f"A field of the capture has an unexpected form ({error})."))
+                applied.rejects.append(
+                    Reject(entry, f"A field of the capture has an unexpected form ({type(error).__name__}).")
+                )
                 continue
             if outcome is None:
                 applied.seen_again += 1

@@ -8,10 +8,10 @@ import structlog
 from integration.core import catalog, naming, project
 from integration.core.catalog import ObjectSchema
 from integration.core.columns import Column, ColumnType
-from integration.core.project import PERSON_OBJECTS, Projection
+from integration.core.project import PERSON_OBJECTS
 from integration.core.registry import Key, Named, Registry
 from integration.store import tables
-from integration.store.accounts import Lookup, Shape, accounts_view
+from integration.store.projection import Lookup, Part, Shape, accounts_view, users_select
 from integration.store.protocol import Transaction
 
 log = structlog.get_logger()
@@ -45,6 +45,7 @@ class Catalogs:
             self._saved.add(row["schema_id"])
         self._new_names.clear()
         self._refresh()
+        self.shape = self._draw()
 
     def know(self, schema_id: str) -> bool:
         """Tell whether fields read with this schema can be typed, after asking for it if need be."""
@@ -79,8 +80,11 @@ class Catalogs:
         self._saving = {s.schema_id for s in fresh}
         for schema in fresh:
             tx.ensure_columns(naming.table_of(schema.object), self.raw_columns(schema.object))
-        tx.ensure_columns("users", self.user_columns)
-        tx.ensure_view("accounts", accounts_view(self._account_shape()), own=True)
+        tx.ensure_columns("users", [*tables.USERS, *project.property_columns(self.registry), *tables.ROLL_UPS])
+        self.shape = self._draw()
+        tx.ensure_view("accounts", accounts_view(self.shape), own=True)
+        fixed = [c.name for c in (*tables.USERS, *tables.ROLL_UPS)]
+        tx.ensure_view("headrace.users_defined", users_select(self.shape, "headrace.people", fixed), own=True)
         known_objects = {self._schemas[i].object for i in self._saved}
         tx.append(
             "headrace.schemas",
@@ -130,29 +134,31 @@ class Catalogs:
             if target in self._newest and target != looking.object
         ]
 
-    def _account_shape(self) -> Shape:
-        """Say what the view `accounts` can draw on. Tables of objects that were only announced are not there yet."""
+    def _draw(self) -> Shape:
+        """Say what people and accounts can be put together from. Objects only announced have no tables yet."""
         there = {self._schemas[i].object for i in (*self._saved, *self._saving)}
-        columns = {name: frozenset(named.column for named in self.registry.fields(name).values()) for name in there}
-        lookups = [
-            Lookup(self.registry.fields("Account")[lookup].column, naming.table_of(target), self._shown(target))
-            for lookup in self._enrich.get("Account", ())
-            for target in self.targets.get(("Account", lookup), ())
-            if target in there and "Account" in there
-        ]
-        return Shape(columns, self._shown("Account"), lookups)
+        columns = {name: frozenset(n.column for n in self.registry.fields(name).values()) for name in there}
+        return Shape(columns, {name: self._part(name, there) for name in PERSON_OBJECTS if name in there})
 
-    def _shown(self, object_name: str) -> list[tuple[str, str]]:
-        """List the raw columns and properties of an object as they stand in an account's row."""
+    def _part(self, object_name: str, there: Collection[str]) -> Part:
+        own = self.registry.fields(object_name)
+        lookups = [
+            Lookup(own[lookup].column, target, self._shown(object_name, target))
+            for lookup in self._enrich.get(object_name, ())
+            for target in self.targets.get((object_name, lookup), ())
+            if target in there and target != object_name
+        ]
+        return Part(self._shown(object_name, object_name), lookups)
+
+    def _shown(self, prefix_object: str, object_name: str) -> list[tuple[str, str]]:
+        """List the raw columns of an object and the properties they are under this prefix."""
         return [
             (named.column, named.property)
             for key, named in self.registry.entries.items()
-            if key.prefix_object == "Account" and key.object == object_name and key.field != "IsDeleted"
+            if key.prefix_object == prefix_object and key.object == object_name and key.field != "IsDeleted"
         ]
 
     def _refresh(self) -> None:
-        self.projection: Projection = project.projection(self.registry, self._enrich)
-        self.user_columns = [*tables.USERS, *project.property_columns(self.registry, PERSON_OBJECTS), *tables.ROLL_UPS]
         self.targets: dict[tuple[str, str], Sequence[str]] = {}
         self.looked_up_by: dict[str, list[tuple[str, str]]] = {}
         for object_name, fields in self._enrich.items():

@@ -1,16 +1,14 @@
 """The people a batch reaches: stitched, projected, and written where their row differs."""
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import Any, Protocol
 
 from consumers.catalogs import Catalogs
-from integration.core import exactjson, identity, project
-from integration.core.columns import Column
-from integration.core.identity import Person
-from integration.core.image import Image
-from integration.core.project import Records
+from consumers.reach import Reach, close_over
+from integration.core import identity, project
+from integration.core.identity import Person, Record
+from integration.core.project import Deal, Deals, Role
 from integration.store import tables
 from integration.store.protocol import Transaction
 
@@ -35,24 +33,43 @@ class Projected:
     user_of: dict[str, str] = field(default_factory=dict)
 
 
-def write_people(
-    tx: Transaction, reached: Mapping[str, Image], records: Records, catalogs: Catalogs, rules: IdentityRules
-) -> Projected:
-    """Write the rows of `users` and `identities` that differ from what the store has."""
+def write_people(tx: Transaction, reached: Reach, catalogs: Catalogs, rules: IdentityRules) -> Projected:
+    """Stitch whom the batch has reached, choose what they show, and write the rows that differ."""
     done = Projected()
-    stitched = {i: identity.record_of(one) for i, one in reached.items()}
-    people = identity.stitch(stitched, match_email=rules.match_email, max_cluster=rules.max_cluster)
-    shared = identity.shared_mailboxes(stitched.values(), rules.max_cluster)
-    done.user_of = _write_identities(tx, people, shared, stitched)
-    remembered: dict[str, dict[str, Any]] = {}
-    rows = {p.user_id: project.user_row(p, records, catalogs.projection, remembered) for p in people}
-    gone = stitched.keys() - rows.keys()
-    done.users = _write_rows(tx, "users", "user_id", catalogs.user_columns, rows, gone)
+    records = close_over(tx, reached.stitch, reached.emails)
+    people = identity.stitch(records, match_email=rules.match_email, max_cluster=rules.max_cluster)
+    shared = identity.shared_mailboxes(records.values(), rules.max_cluster)
+    done.user_of = _write_identities(tx, people, shared, records)
+    deals = _deals(tx, records.values())
+    rows = [project.person_row(person, deals) for person in people]
+    gone = records.keys() - {row["user_id"] for row in rows}
+    tx.delete("headrace.people", "user_id", gone)
+    tx.upsert("headrace.people", ("user_id",), tables.PEOPLE, rows)
+    done.users = tx.project_users(catalogs.shape, {*gone, *reached.copy, *(row["user_id"] for row in rows)})
     return done
 
 
+def _deals(tx: Transaction, records: Iterable[Record]) -> Deals:
+    """Read the opportunities these people may be connected with, through roles and accounts."""
+    contacts = [r.record_id for r in records if r.is_contact]
+    accounts = {r.account_id for r in records if r.account_id}
+    roles = [
+        project.role_of(facts)
+        for facts in tx.facts("OpportunityContactRole", {"ContactId": contacts}, project.ROLE_FACTS)
+    ]
+    wanted = {"Id": [r.opportunity_id for r in roles if r.opportunity_id], "AccountId": accounts}
+    deals = [project.deal_of(facts) for facts in tx.facts("Opportunity", wanted, project.DEAL_FACTS)]
+    by_account: dict[str, list[Deal]] = {}
+    for deal in deals:
+        by_account.setdefault(deal.account_id or "", []).append(deal)
+    by_contact: dict[str, list[Role]] = {}
+    for role in roles:
+        by_contact.setdefault(role.contact_id or "", []).append(role)
+    return Deals({d.record_id: d for d in deals}, by_account, by_contact)
+
+
 def _write_identities(
-    tx: Transaction, people: Sequence[Person], shared: set[str], records: Mapping[str, identity.Record]
+    tx: Transaction, people: Sequence[Person], shared: set[str], records: Mapping[str, Record]
 ) -> dict[str, str]:
     """Replace the aliases of these records; point earlier events at the people their aliases belong to now."""
     rows = identity.identities(people, shared)
@@ -86,48 +103,3 @@ def _same_alias(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) ->
     if old is None or new is None:
         return old is new
     return all(old[key] == new[key] for key in ("kind", "user_id", "since", "why"))
-
-
-def _write_rows(
-    tx: Transaction,
-    table: str,
-    key: str,
-    columns: Sequence[Column],
-    rows: Mapping[str, Mapping[str, Any]],
-    gone: Iterable[str],
-) -> int:
-    """Write the rows whose content differs from the last one written, delete those that are gone."""
-    hashes = {i: row_hash(row) for i, row in rows.items()}
-    ids = sorted({*rows, *gone})
-    stored = tx.rows('SELECT key, hash FROM headrace.hashes WHERE "table" = ? AND key = any(?)', [table, ids])
-    old = {row["key"]: row["hash"] for row in stored}
-    differing = [i for i in rows if old.get(i) != hashes[i]]
-    gone_ids = [i for i in gone if i in old]
-    if gone_ids:
-        tx.delete(table, key, gone_ids)
-        tx.delete("headrace.hashes", "key", gone_ids)
-    if differing:
-        marks = {i: {"table": table, "key": i, "hash": hashes[i]} for i in differing}
-        write(tx, table, (key,), columns, rows, differing, old)
-        write(tx, "headrace.hashes", ("key",), tables.HASHES, marks, differing, old)
-    return len(differing) + len(gone_ids)
-
-
-def write(
-    tx: Transaction,
-    table: str,
-    key: Sequence[str],
-    columns: Sequence[Column],
-    rows: Mapping[str, Mapping[str, Any]],
-    wanted: Iterable[str],
-    known: Container[str],
-) -> None:
-    """Write the wanted rows: in place of those that are known to be there, else at the end, which costs less."""
-    there = [i for i in wanted if i in known]
-    tx.upsert(table, key, columns, [rows[i] for i in there])
-    tx.append(table, columns, [rows[i] for i in wanted if i not in known])
-
-
-def row_hash(row: Mapping[str, Any]) -> str:
-    """Return a hash by which an unchanged row is known again: rows of one shape list their values in one order."""
-    return blake2b(exactjson.dumps(row), digest_size=12).hexdigest()

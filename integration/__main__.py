@@ -1,11 +1,17 @@
+import signal
 import sys
 
 
 def main() -> None:
     """Run the command line and end the process with its exit code."""
-    from integration.cli.app import run
+    # Ended by a supervisor, a command tidies up and saves what it has, as after Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        from integration.cli.app import run
 
-    sys.exit(run(sys.argv[1:]))
+        sys.exit(run(sys.argv[1:]))
+    except KeyboardInterrupt:  # before or after the command itself
+        sys.exit(130)
 
 
 if __name__ == "__main__":

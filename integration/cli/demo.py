@@ -2,8 +2,6 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,14 +9,15 @@ import typer
 
 from integration.cli.frame import Call, command
 from integration.cli.output import visible
+from integration.cli.progress import progress_lines
 
 if TYPE_CHECKING:
-    from integration.wiring import Demo, Progress
+    from integration.wiring.demo import Demo
+    from integration.wiring.pipeline import Progress
 
 _CHANGES_BEFORE_EXIT = 40
 _SECONDS_BETWEEN_CHANGES = 1.0
 _PICTURE_EVERY_SECONDS = 30.0
-_SECONDS_BETWEEN_LINES = 0.5
 
 
 def register(app: typer.Typer) -> None:
@@ -46,16 +45,16 @@ def demo(
     A small Salesforce with living traffic, the poller, the streams, the consumer and the store, all on this
     machine. Ctrl-C ends it.
     """
-    from integration import wiring
     from integration.cli import logs
+    from integration.wiring import demo as wired
+    from integration.wiring.sync import sync
 
     began = time.monotonic()
     call.out.note("Founding a company with a Salesforce org of its own ...")
-    with wiring.demo(directory, data=data, accounts=accounts, seed=seed, port=port) as running:
+    with wired.demo(directory, data=data, accounts=accounts, seed=seed, port=port) as running:
         logs.configure(running.settings.log, running.settings.secrets)
         call.out.note(f"The org holds {_told(running.told)}.")
-        with _shown_progress(call) as shown:
-            first = wiring.sync(running.settings, shown)
+        first = sync(running.settings, progress_lines(call))
         call.out.note(
             f"First sync: {first.records_read:,} records became {first.users_written:,} people and "
             f"{first.events_written:,} events, {time.monotonic() - began:.0f} s after the start."
@@ -67,11 +66,11 @@ def demo(
 
 
 def _some_changes(call: Call, running: "Demo") -> None:
-    from integration import wiring
+    from integration.wiring.sync import sync
 
     said = running.happen(_CHANGES_BEFORE_EXIT)
     before = {e["event_id"] for e in running.newest_events()}
-    report = wiring.sync(running.settings)
+    report = sync(running.settings)
     happened = [e for e in running.newest_events() if e["event_id"] not in before]
     if call.json:
         call.out.document({"told": running.told, "said": said, "sync": report, "views": running.picture()})
@@ -89,7 +88,7 @@ def _some_changes(call: Call, running: "Demo") -> None:
 
 def _live(call: Call, running: "Demo") -> None:
     """Print changes as they arrive, and the picture now and then, until Ctrl-C."""
-    from integration import wiring
+    from integration.wiring import run as working
 
     _print_picture(call, running)
     _say_how_to_go_on(call, running)
@@ -111,8 +110,8 @@ def _live(call: Call, running: "Demo") -> None:
         call.out.note(f"SQL is answered at {url}/api/sql.")
         running.keep_happening(_SECONDS_BETWEEN_CHANGES, lambda _sentence: None)
 
-    wiring.run(running.settings, wiring.Role.ALL, on_change=changed, on_ready=ready)
-    call.out.note("The demo has ended.")
+    working.run(running.settings, working.Role.ALL, on_change=changed, on_ready=ready)
+    call.out.note(f"The demo has ended. What it found out stays in {running.config.parent} until the next one.")
 
 
 def _print_locked(call: Call, running: "Demo", printing: threading.Lock) -> None:
@@ -172,20 +171,3 @@ def _told(told: dict[str, int]) -> str:
     biggest = sorted(told.items(), key=lambda pair: -pair[1])
     parts = [f"{count:,} {name}" for name, count in biggest if not name.endswith("History") and count][:6]
     return ", ".join(parts)
-
-
-@contextmanager
-def _shown_progress(call: Call) -> Iterator[Callable[["Progress", Any], None]]:
-    """Show how many records are read and stored while the first sync runs; a log file gets a line at the end only."""
-    last = 0.0
-
-    def show(progress: "Progress", _: Any) -> None:
-        nonlocal last
-        if time.monotonic() - last >= _SECONDS_BETWEEN_LINES:
-            last = time.monotonic()
-            call.out.progress(
-                f"  {progress.read:,} records read, {progress.applied.stored:,} stored, "
-                f"{progress.applied.events:,} events"
-            )
-
-    yield show

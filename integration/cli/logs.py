@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _SECRET_KEY = re.compile(r"(?i)secret|password|passwd|token|authorization|session_?id|private_?key|cookie")
 
 # These tell every request, batch or retry; what matters of it, our own events and errors tell.
-_CHATTY = {"uvicorn.access": logging.WARNING, "faststream": logging.WARNING, "urllib3": logging.ERROR}
+_CHATTY = {"uvicorn": logging.WARNING, "faststream": logging.WARNING, "urllib3": logging.ERROR}
 
 
 class Masking:

@@ -72,10 +72,10 @@ class Output:
     def report(self, value: Any, now: datetime) -> None:
         """Print a nested value for people: single values as a list, rows as a table, each part under its name.
 
-        Times are told from `now`.
+        Times are told from `now`; parts without anything in them are left out.
         """
         document = _told_from(plain(value), now)
-        single = {key: one for key, one in document.items() if not _is_part(one)}
+        single = {key: one for key, one in document.items() if not _is_part(one) and one not in ([], {})}
         self._pairs(single)
         first = not single
         for name, part in document.items():

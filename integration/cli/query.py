@@ -1,7 +1,6 @@
 """The commands that ask: sql, query, schema."""
 
 import sys
-from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -67,11 +66,13 @@ def query(
 def schema(call: Call) -> None:
     """List objects and fields with the property and the type each became."""
     settings = call.settings
-    from integration import wiring
+    from integration.wiring.catalog import catalog
 
-    rows = [dict(row) for row in wiring.catalog(settings)]
+    rows = catalog(settings)
     if call.json:
         call.out.document(rows)
+    elif not rows:
+        call.out.note("No object has been read yet: run headrace sync first.")
     else:
         call.out.table(list(dict.fromkeys(key for row in rows for key in row)), rows)
 
@@ -80,13 +81,13 @@ def _answer(call: Call, statement: str, wanted: Form, limit: int | None, timeout
     if not statement.strip():
         raise UsageError('There is no SQL to run: give a statement, e.g. headrace sql "select * from users".')
     settings = call.settings
-    from integration import wiring
     from integration.store import answers
+    from integration.wiring.reading import reader
 
     shown = TABLE_LIMIT if limit is None and wanted is Form.TABLE else limit or None
-    with closing(wiring.reader(settings)) as reader:
+    with reader(settings) as store:
         # One row more than is shown tells whether there are more.
-        table = reader.query(statement, limit=shown + 1 if shown else None, timeout=timeout)
+        table = store.query(statement, limit=shown + 1 if shown else None, timeout=timeout)
     more = shown is not None and table.num_rows > shown
     columns = [column["name"] for column in answers.columns(table)]
     _print(call, columns, answers.rows(table.slice(0, shown) if shown else table), wanted)

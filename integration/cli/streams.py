@@ -71,15 +71,17 @@ def tail(
         raise UsageError("--json prints one document, and following has no end: use --jsonl, or give --count.")
     conditions = _conditions(where or [])
     settings = call.settings
-    from integration import wiring
     from integration.stream import inspect
+    from integration.wiring.streams import existing_streams
 
-    with wiring.redis(settings) as client:
-        chosen = names or [stream.name for stream in inspect.streams(client)]
+    with existing_streams(settings) as reached:
+        chosen = names or [stream.name for stream in inspect.streams(reached.client)]
         if not chosen:
             raise UsageError("There is no stream yet: name the ones to wait for, or start `headrace run`.")
         call.out.progress(f"Following {', '.join(chosen)}. Ctrl-C ends it.")
-        entries = inspect.tail(client, chosen, start=start, type_glob=kind, where=conditions, stop=lambda: False)
+        entries = inspect.tail(
+            reached.client, chosen, start=start, type_glob=kind, where=conditions, stop=lambda: False
+        )
         _print(call, itertools.islice(entries, count), wanted)
 
 
@@ -93,11 +95,11 @@ def peek(
     """Show single entries of a stream, decoded."""
     wanted = form(json=call.json, jsonl=jsonl)
     settings = call.settings
-    from integration import wiring
     from integration.stream import inspect
+    from integration.wiring.streams import existing_streams
 
-    with wiring.redis(settings) as client:
-        entries = inspect.peek(client, stream, offset, count)
+    with existing_streams(settings) as reached:
+        entries = inspect.peek(reached.client, stream, offset, count)
     if wanted is not Form.TABLE:
         _print(call, entries, wanted)
         return
@@ -128,11 +130,11 @@ def lag(
 
 def _streams(call: Call) -> "list[StreamInfo]":
     settings = call.settings
-    from integration import wiring
     from integration.stream import inspect
+    from integration.wiring.streams import existing_streams
 
-    with wiring.redis(settings) as client:
-        return inspect.streams(client)
+    with existing_streams(settings) as reached:
+        return inspect.streams(reached.client)
 
 
 def _group_rows(stream: "StreamInfo") -> list[dict[str, Any]]:

@@ -2,13 +2,16 @@
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from integration.cli.frame import Call, command
-from integration.cli.output import plain
+from integration.cli.progress import progress_lines
 from integration.errors import CheckError, SkippedError
+
+if TYPE_CHECKING:
+    from integration.wiring.sync import SyncReport
 
 _LOGIN = ("HEADRACE_SALESFORCE__DOMAIN", "HEADRACE_SALESFORCE__CONSUMER_KEY", "HEADRACE_SALESFORCE__CONSUMER_SECRET")
 _PLACES = ("HEADRACE_STORE__URL", "HEADRACE_REDIS__URL")
@@ -41,14 +44,16 @@ def run(
     SIGTERM and Ctrl-C end it after the batch in hand. With --json the totals are printed at the end.
     """
     settings = call.settings
-    from integration import wiring
+    from integration.wiring import run as working
 
     def ready(url: str | None) -> None:
         call.out.note(f"Running ({role}){f', answering queries at {url}' if url else ''}. Ctrl-C ends it.")
 
-    totals = wiring.run(settings, wiring.Role(role.value), on_ready=ready)
+    progress = working.run(settings, working.Role(role.value), on_ready=ready)
     if call.json:
-        call.out.document(totals)
+        call.out.document(progress.totals())
+    if progress.interrupted:
+        raise KeyboardInterrupt
 
 
 def sync(call: Call) -> None:
@@ -57,22 +62,55 @@ def sync(call: Call) -> None:
     For cron and scripts. Exit code 4 says that some records could not be used.
     """
     settings = call.settings
-    from integration import wiring
+    from integration.wiring.sync import sync
 
-    report = plain(wiring.sync(settings))
-    _show(call, report)
-    left = _count(report.get("dead_letters")) + _count(report.get("skipped"))
+    report = sync(settings, progress_lines(call))
+    if call.json:
+        call.out.document(report)
+    else:
+        _print_sync(call, report)
+    left = report.dead_letters + len(report.skipped)
     if left:
         what = "1 record" if left == 1 else f"{left:,} records"
-        raise SkippedError(f"Finished, but {what} could not be used: `headrace dlq ls` has the reasons.")
+        raise SkippedError(f"Finished, but {what} could not be used: {_reasons(report)}.")
+
+
+def _print_sync(call: Call, report: "SyncReport") -> None:
+    used = f" ({report.api_usage[0]:,} of {report.api_usage[1]:,} of the day)" if report.api_usage else ""
+    call.out.text(
+        f"{report.records_read:,} records read, {report.captures_stored:,} of them new; {report.events_written:,} "
+        f"events and {report.users_written:,} people written; {report.api_calls:,} API calls{used}."
+    )
+    rows = [{"object": name, "records_read": count} for name, count in report.by_object.items() if count]
+    if rows:
+        call.out.table(["object", "records_read"], rows)
+    for sentence in (*report.not_watched.values(), *report.skipped, *report.notes):
+        call.out.note(sentence)
+
+
+def _reasons(report: "SyncReport") -> str:
+    commands = [
+        f"`headrace streams peek {stream}.dead --count {count}`"
+        for stream, count in report.dead_letters_by_stream.items()
+    ]
+    return f"{' and '.join(commands)} shows the reasons" if commands else "the reasons stand above"
 
 
 def status(call: Call) -> None:
-    """Take one look at everything: objects, streams, store, API calls."""
-    settings = call.settings
-    from integration import wiring
+    """Take one look at everything: objects, streams, store.
 
-    _show(call, wiring.status(settings))
+    Exit code 3 if Redis or the store can't be reached.
+    """
+    settings = call.settings
+    from integration.wiring.status import status
+
+    report, problem = status(settings)
+    if call.json:
+        call.out.document(report)
+    else:
+        call.out.report(report, datetime.now(UTC))
+    if problem is not None:
+        raise problem
 
 
 def doctor(call: Call) -> None:
@@ -81,10 +119,10 @@ def doctor(call: Call) -> None:
     Exit code 5 if a check fails; a warning alone is no failure.
     """
     settings = call.settings
-    from integration import wiring
+    from integration.wiring import doctor
 
     checks = []
-    for check in wiring.checks(settings):
+    for check in doctor.checks(settings):
         checks.append(check)
         if not call.json:
             remedy = f"  -> {check.remedy}" if check.remedy else ""
@@ -94,14 +132,3 @@ def doctor(call: Call) -> None:
         call.out.document({"ok": not failed, "checks": checks})
     if failed:
         raise CheckError(f"{len(failed)} of {len(checks)} checks found a problem.")
-
-
-def _show(call: Call, report: Any) -> None:
-    if call.json:
-        call.out.document(report)
-    else:
-        call.out.report(report, datetime.now(UTC))
-
-
-def _count(value: Any) -> int:
-    return len(value) if isinstance(value, list | dict) else int(value or 0)

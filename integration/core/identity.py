@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from integration.core.image import Image
+SPACE = " \t\n\r\x0b\x0c\u00a0"
+"""What is trimmed from an e-mail: named here so that a store's SQL trims the same."""
 
 # A chain of merges longer than this is a fault in the data (or a circle).
 _LONGEST_CHAIN = 50
@@ -27,6 +28,11 @@ class Record(NamedTuple):
     is_converted: bool
     follows: str | None
     """The record this one ended in: the contact of a conversion, the winner of a merge."""
+    shown_email: str | None = None
+    """The e-mail as the CRM has it."""
+    account_id: str | None = None
+    """The account of a contact; the one a lead was converted to."""
+    owner_id: str | None = None
 
     @property
     def is_live(self) -> bool:
@@ -45,37 +51,71 @@ class Person:
 
     user_id: str
     members: tuple[Record, ...]
-    contact_id: str | None
-    lead_id: str | None
+    owner: Record
+    """The record that gives the user_id."""
+    contact: Record | None
+    """The contact whose properties the person shows."""
+    lead: Record | None
+    """The lead whose properties the person shows."""
     is_deleted: bool
-    first_seen: str
-    email: str | None
-    """The join key: of the record that gives the user_id, else of the first other member that has one."""
+
+    @property
+    def account_id(self) -> str | None:
+        """The account of that contact; for a lead, the one it was converted to."""
+        record = self.contact or self.lead
+        return record.account_id if record else None
+
+    @property
+    def email(self) -> str | None:
+        """The join key: of the record that gives the user_id, else of the first other one that has an e-mail."""
+        return normal_email(self.shown_email)
+
+    @property
+    def shown_email(self) -> str | None:
+        """The same e-mail as the CRM has it."""
+        shown = (r.shown_email for r in (self.owner, *self.members) if r.email)
+        return next(shown, None)
+
+    @property
+    def first_seen(self) -> str:
+        """The earliest CreatedDate of the records."""
+        return min(r.created for r in self.members)
 
 
 def normal_email(value: Any) -> str | None:
     """Return an e-mail as the join key: trimmed, lower case; None for an empty one."""
     if not isinstance(value, str):
         return None
-    return value.strip().lower() or None
+    return value.strip(SPACE).lower() or None
 
 
-def record_of(image: Image) -> Record:
-    """Read from a contact's or lead's image what identity needs."""
-    fields = image.fields
-    converted = image.object == "Lead" and bool(fields.get("IsConverted"))
-    follows = fields.get("MasterRecordId") if image.is_deleted else None
+FACTS: Mapping[str, tuple[str, ...]] = {
+    "Contact": ("Email", "AccountId", "OwnerId", "MasterRecordId", "CreatedDate"),
+    "Lead": (
+        "Email", "ConvertedAccountId", "ConvertedContactId", "IsConverted", "OwnerId", "MasterRecordId", "CreatedDate",
+    ),
+}  # fmt: skip
+"""The fields `record_of` reads, per object."""
+
+
+def record_of(object_name: str, facts: Mapping[str, Any]) -> Record:
+    """Read from the facts of a contact or lead (see store.protocol.Transaction.facts) what identity needs."""
+    converted = bool(facts.get("IsConverted"))
+    follows = facts.get("MasterRecordId") if facts["is_deleted"] else None
     if not follows and converted:
-        follows = fields.get("ConvertedContactId")
+        follows = facts.get("ConvertedContactId")
     return Record(
-        image.record_id,
-        image.object,
-        image.created,
-        image.version,
-        normal_email(fields.get("Email")),
-        image.is_deleted,
+        facts["Id"],
+        object_name,
+        facts.get("CreatedDate") or facts["version"],
+        facts["version"],
+        normal_email(facts.get("Email")),
+        facts["is_deleted"],
         converted,
         follows or None,
+        facts.get("Email") or None,
+        facts.get("AccountId") or facts.get("ConvertedAccountId") or None,
+        facts.get("OwnerId"),
     )
 
 
@@ -138,22 +178,19 @@ def _person(members: list[Record]) -> Person:
     leads = [r for r in members if not r.is_contact]
     pool = live or members
     owner = next((r for r in pool if r.is_contact), pool[0])
-    emails = [owner.email, *(r.email for r in pool), *(r.email for r in members)]
     return Person(
         user_id=owner.record_id,
         members=tuple(members),
-        contact_id=_first(contacts),
-        lead_id=_first(leads),
+        owner=owner,
+        contact=_first(contacts),
+        lead=_first(leads),
         is_deleted=not live,
-        first_seen=members[0].created,
-        email=next((e for e in emails if e), None),
     )
 
 
-def _first(records: list[Record]) -> str | None:
+def _first(records: list[Record]) -> Record | None:
     """Live before deleted, unconverted before converted, then the earliest, then the lowest id."""
-    best = min(records, key=lambda r: (r.is_deleted, r.is_converted, r.created, r.record_id), default=None)
-    return best.record_id if best else None
+    return min(records, key=lambda r: (r.is_deleted, r.is_converted, r.created, r.record_id), default=None)
 
 
 def _record_alias(person: Person, record: Record) -> dict[str, Any]:

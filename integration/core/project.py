@@ -1,138 +1,131 @@
-"""The rows of `users`, as a function of the records they are made of. Pure."""
+"""What a person's row is made of: which records, and the roll-ups of their opportunities. Pure.
+
+The values themselves are never carried through here: a store copies them from its raw tables, column by column.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from integration.core import exactjson
 from integration.core.columns import Column
 from integration.core.identity import Person
-from integration.core.image import Image
 from integration.core.registry import Registry
 
-# Objects whose fields become properties of a person, in the order in which a row is filled.
+# Objects whose fields become properties of a person, in the order of the columns.
 PERSON_OBJECTS = ("Contact", "Lead", "Account", "Opportunity")
+
+DEAL_FACTS = ("AccountId", "IsClosed", "IsWon", "CloseDate", "Amount")
+"""The fields `deal_of` reads."""
+ROLE_FACTS = ("ContactId", "OpportunityId", "IsPrimary")
+"""The fields `role_of` reads."""
 
 _NO_CLOSE_DATE = "9999-12-31"
 
 
-@dataclass(slots=True)
-class Records:
-    """The images a projection may look at: everything the people at hand are connected with."""
+class Deal(NamedTuple):
+    """An opportunity, as far as people's rows look at it."""
 
-    by_id: dict[str, Image] = field(default_factory=dict)
-    roles_by_contact: dict[str, list[Image]] = field(default_factory=dict)
-    opportunities_by_account: dict[str, list[Image]] = field(default_factory=dict)
-
-    def get(self, record_id: str | None) -> Image | None:
-        """Return the image of a record, None for None or a record never seen."""
-        return self.by_id.get(record_id) if record_id else None
-
-
-@dataclass(frozen=True, slots=True)
-class Projection:
-    """How fields become properties: the names given, and which lookups are flattened in (`objects.<Name>.enrich`)."""
-
-    pairs: Mapping[tuple[str, str], Sequence[tuple[str, str]]]
-    enrich: Mapping[str, Sequence[str]]
-
-    def properties(self, image: Image | None, records: Records) -> dict[str, Any]:
-        """Return a record's properties, those of its enriched lookups included; nulls are left out."""
-        if image is None:
-            return {}
-        row = self._own(image, image.object)
-        for lookup in self.enrich.get(image.object, ()):
-            found = records.get(image.fields.get(lookup))
-            if found is not None and not found.is_deleted:
-                row.update(self._own(found, image.object))
-        return row
-
-    def _own(self, image: Image, prefix_object: str) -> dict[str, Any]:
-        get = image.fields.get
-        pairs = self.pairs.get((prefix_object, image.object), ())
-        return {name: value for key, name in pairs if (value := get(key)) is not None}
+    record_id: str
+    account_id: str | None
+    is_closed: bool
+    is_won: bool
+    close_date: str
+    amount: Decimal
+    is_deleted: bool
+    version: str
 
 
-def projection(registry: Registry, enrich: Mapping[str, Sequence[str]]) -> Projection:
-    """Freeze the registry's names into what a projection needs."""
-    wanted: dict[tuple[str, str], Sequence[tuple[str, str]]] = {}
-    for key in registry.entries:
-        place = (key.prefix_object, key.object)
-        if key.prefix_object in PERSON_OBJECTS and place not in wanted:
-            named = registry.fields(key.object, key.prefix_object)
-            # IsDeleted is the column is_deleted.
-            wanted[place] = [(f, n.property) for f, n in named.items() if f != "IsDeleted"]
-    return Projection(wanted, enrich)
+class Role(NamedTuple):
+    """A contact's role in an opportunity."""
+
+    contact_id: str | None
+    opportunity_id: str | None
+    is_primary: bool
+    is_deleted: bool
+    version: str
 
 
-def property_columns(registry: Registry, prefix_objects: Iterable[str]) -> list[Column]:
-    """List the columns of the properties with these prefixes, in the order in which they were named."""
-    wanted = frozenset(prefix_objects)
-    return [
-        named.property_column()
-        for key, named in registry.entries.items()
-        if key.prefix_object in wanted and key.field != "IsDeleted"
-    ]
+class Deals(NamedTuple):
+    """The opportunities that people at hand may be connected with, by their ways."""
+
+    by_id: Mapping[str, Deal]
+    by_account: Mapping[str, Sequence[Deal]]
+    roles_by_contact: Mapping[str, Sequence[Role]]
 
 
-def user_row(person: Person, records: Records, how: Projection, accounts: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Return the row of `users` of one person; nulls are left out.
+def deal_of(facts: Mapping[str, Any]) -> Deal:
+    """Read an opportunity's facts. An amount nobody filled in adds nothing."""
+    return Deal(
+        facts["Id"],
+        facts.get("AccountId"),
+        bool(facts.get("IsClosed")),
+        bool(facts.get("IsWon")),
+        facts.get("CloseDate") or _NO_CLOSE_DATE,
+        exactjson.number(facts.get("Amount") or 0),
+        facts["is_deleted"],
+        facts["version"],
+    )
 
-    `accounts` remembers the properties of accounts between calls: one account has many people.
+
+def role_of(facts: Mapping[str, Any]) -> Role:
+    """Read a contact role's facts."""
+    return Role(
+        facts.get("ContactId"),
+        facts.get("OpportunityId"),
+        bool(facts.get("IsPrimary")),
+        facts["is_deleted"],
+        facts["version"],
+    )
+
+
+def person_row(person: Person, deals: Deals) -> dict[str, Any]:
+    """Return the row of `headrace.people`: which records the person's row of `users` is copied from, and the rest.
+
+    `updated_at` counts the person's own records, roles and deals; the account's is added where the row is copied.
     """
-    contact, lead = records.get(person.contact_id), records.get(person.lead_id)
-    owner = records.by_id[person.user_id]
-    account_id = _account_of(contact, lead)
-    row: dict[str, Any] = {
+    contacts = [m.record_id for m in person.members if m.is_contact]
+    roles = [role for contact in contacts for role in deals.roles_by_contact.get(contact, ())]
+    of_account = deals.by_account.get(person.account_id, ()) if person.account_id else ()
+    of_roles = [deal for r in roles if (deal := deals.by_id.get(r.opportunity_id or "")) is not None]
+    candidates, primary = _candidates(roles, of_account, deals.by_id)
+    best = best_deal(candidates, primary)
+    versions = [m.version for m in person.members] + [r.version for r in roles]
+    return {
         "user_id": person.user_id,
         "identity": person.email,
-        "email": _shown_email(owner, contact, lead),
-        "contact_id": person.contact_id,
-        "lead_id": person.lead_id,
-        "account_id": account_id,
-        "owner_id": owner.fields.get("OwnerId"),
+        "email": person.shown_email,
+        "contact_id": person.contact and person.contact.record_id,
+        "lead_id": person.lead and person.lead.record_id,
+        "account_id": person.account_id,
+        "opportunity_id": best and best.record_id,
+        "owner_id": person.owner.owner_id,
         "first_seen": person.first_seen,
+        "updated_at": max([*versions, *(d.version for d in (*of_roles, *of_account))]),
         "is_deleted": person.is_deleted,
+        **roll_up(candidates),
     }
-    row.update(how.properties(contact, records))
-    row.update(how.properties(lead, records))
-    if account_id is not None:
-        if account_id not in accounts:
-            accounts[account_id] = how.properties(records.get(account_id), records)
-        row.update(accounts[account_id])
-    roles = [role for m in person.members if m.is_contact for role in records.roles_by_contact.get(m.record_id, ())]
-    of_account = records.opportunities_by_account.get(account_id, []) if account_id else []
-    in_roles = [o for o in (records.get(r.fields.get("OpportunityId")) for r in roles) if o is not None]
-    candidates, primary = _candidates(roles, of_account, records)
-    row.update(how.properties(best_opportunity(candidates, primary), records))
-    row.update(roll_up(candidates))
-    members = [records.by_id[m.record_id] for m in person.members]
-    row["updated_at"] = _latest(members, roles, in_roles, of_account, [records.get(account_id)])
-    return row
 
 
-def best_opportunity(candidates: Iterable[Image], primary: frozenset[str]) -> Image | None:
+def best_deal(candidates: Iterable[Deal], primary: frozenset[str]) -> Deal | None:
     """Choose the opportunity a person shows.
 
     Open before closed; deals in which the person is the primary contact first; then the open one that closes
     soonest (the closed one that closed last); then the lowest id.
     """
-    return min(candidates, key=lambda o: _rank(o, primary), default=None)
+    return min(candidates, key=lambda d: _rank(d, primary), default=None)
 
 
-def roll_up(candidates: Iterable[Image]) -> dict[str, Any]:
-    """Count and add up opportunities. Amounts nobody filled in add nothing."""
+def roll_up(candidates: Iterable[Deal]) -> dict[str, Any]:
+    """Count opportunities and add up their amounts."""
     count = open_count = won_count = 0
     open_amount = won_amount = Decimal(0)
-    for opportunity in candidates:
-        fields = opportunity.fields
-        amount = exactjson.number(fields.get("Amount") or 0)
+    for deal in candidates:
         count += 1
-        if not fields.get("IsClosed"):
-            open_count, open_amount = open_count + 1, open_amount + amount
-        if fields.get("IsWon"):
-            won_count, won_amount = won_count + 1, won_amount + amount
+        if not deal.is_closed:
+            open_count, open_amount = open_count + 1, open_amount + deal.amount
+        if deal.is_won:
+            won_count, won_amount = won_count + 1, won_amount + deal.amount
     return {
         "sfdc_opportunity_count": count,
         "sfdc_opportunity_open_count": open_count,
@@ -142,40 +135,33 @@ def roll_up(candidates: Iterable[Image]) -> dict[str, Any]:
     }
 
 
+def property_columns(registry: Registry) -> list[Column]:
+    """List the columns of the properties of people, in the order in which they were named."""
+    return [
+        named.property_column()
+        for key, named in registry.entries.items()
+        if key.prefix_object in PERSON_OBJECTS and key.field != "IsDeleted"  # that is the column is_deleted
+    ]
+
+
 def _candidates(
-    roles: Sequence[Image], of_account: Sequence[Image], records: Records
-) -> tuple[list[Image], frozenset[str]]:
+    roles: Sequence[Role], of_account: Sequence[Deal], by_id: Mapping[str, Deal]
+) -> tuple[list[Deal], frozenset[str]]:
     """Live deals in which the person has a live role; if there is none, the live ones of the account."""
-    mine: dict[str, Image] = {}
+    mine: dict[str, Deal] = {}
     primary = set()
     for role in roles:
-        opportunity = records.get(role.fields.get("OpportunityId"))
-        if role.is_deleted or opportunity is None or opportunity.is_deleted:
+        deal = by_id.get(role.opportunity_id or "")
+        if role.is_deleted or deal is None or deal.is_deleted:
             continue
-        mine[opportunity.record_id] = opportunity
-        if role.fields.get("IsPrimary"):
-            primary.add(opportunity.record_id)
+        mine[deal.record_id] = deal
+        if role.is_primary:
+            primary.add(deal.record_id)
     if mine:
         return list(mine.values()), frozenset(primary)
-    return [o for o in of_account if not o.is_deleted], frozenset()
+    return [d for d in of_account if not d.is_deleted], frozenset()
 
 
-def _rank(opportunity: Image, primary: frozenset[str]) -> tuple[bool, bool, int, str]:
-    closed = bool(opportunity.fields.get("IsClosed"))
-    closes = int(str(opportunity.fields.get("CloseDate") or _NO_CLOSE_DATE).replace("-", ""))
-    return (closed, opportunity.record_id not in primary, -closes if closed else closes, opportunity.record_id)
-
-
-def _account_of(contact: Image | None, lead: Image | None) -> str | None:
-    if contact is not None:
-        return contact.fields.get("AccountId") or None
-    return (lead.fields.get("ConvertedAccountId") or None) if lead is not None else None
-
-
-def _shown_email(*images: Image | None) -> str | None:
-    emails = (image.fields.get("Email") for image in images if image is not None)
-    return next((email for email in emails if email), None)
-
-
-def _latest(*groups: Iterable[Image | None]) -> str:
-    return max(image.version for group in groups for image in group if image is not None)
+def _rank(deal: Deal, primary: frozenset[str]) -> tuple[bool, bool, int, str]:
+    closes = int(deal.close_date.replace("-", ""))
+    return (deal.is_closed, deal.record_id not in primary, -closes if deal.is_closed else closes, deal.record_id)

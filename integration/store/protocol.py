@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import pyarrow as pa
 
 from integration.core.columns import Column, ColumnType
+from integration.store.projection import Shape
 
 __all__ = ["Column", "ColumnType", "Misfit", "Row", "State", "Store", "Transaction"]
 
@@ -67,12 +68,20 @@ class Transaction(Protocol):
     def states(self, object_name: str, record_ids: Iterable[str]) -> list[State]:
         """Read the last images of these records; unknown ids are left out."""
 
-    def states_by(self, object_name: str, field: str, values: Iterable[str]) -> list[State]:
-        """Read the last images of the object's records whose field (API name) holds one of the values.
-        A field that the store has no column for finds nothing."""
+    def facts(
+        self, object_name: str, any_of: Mapping[str, Iterable[str]], fields: Sequence[str]
+    ) -> list[dict[str, Any]]:
+        """Read some fields of an object's records in which one of the `any_of` fields holds one of its values.
 
-    def states_by_email(self, object_name: str, emails: Iterable[str]) -> list[State]:
-        """The same for the field Email, compared trimmed and in lower case (as the given e-mails are)."""
+        Rows hold `Id`, `version`, `is_deleted` and the fields by their API names; a field the store has no column
+        for is None, and finds nothing. `Email` is compared trimmed and in lower case (as the given e-mails are).
+        """
+
+    def project_users(self, shape: Shape, user_ids: Iterable[str]) -> int:
+        """Copy these people's rows of `users` anew from headrace.people and the raw tables; write those that differ.
+
+        A user that headrace.people does not have is deleted. Returns how many rows were written or deleted.
+        """
 
     def all_ids(self, object_name: str) -> list[str]:
         """List every record id known of the object, deleted ones included, in order."""

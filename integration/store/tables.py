@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 
 from integration.core.columns import Column, ColumnType
-from integration.store.accounts import Shape, accounts_view
+from integration.store.projection import Shape, accounts_view
 
 SCHEMA_VERSION = 1
 """Raised when a table below changes in a way that an older headrace could not read."""
@@ -45,6 +45,8 @@ USERS: Sequence[Column] = (
     *_times("first_seen", "updated_at"),
     _IS_DELETED,
 )
+PEOPLE: Sequence[Column] = (*USERS, *_texts("opportunity_id"), *ROLL_UPS)
+"""Which records a row of `users` is copied from (see projection.users_select), and what is not copied."""
 EVENTS: Sequence[Column] = (
     *_texts("event_id"),
     *_times("time"),
@@ -110,7 +112,6 @@ MEMBERSHIPS: Sequence[Column] = (
     *_times("since", "until"),
 )
 """`record_id` is the record that says so; the person `alias` belonged to the account or opportunity `target_id`."""
-HASHES: Sequence[Column] = _texts("table", "key", "hash")
 META: Sequence[Column] = _texts("key", "value")
 
 FIXED: Mapping[str, Sequence[Column]] = {
@@ -128,7 +129,7 @@ FIXED: Mapping[str, Sequence[Column]] = {
     "headrace.schemas": SCHEMAS,
     "headrace.properties": PROPERTIES,
     "headrace.memberships": MEMBERSHIPS,
-    "headrace.hashes": HASHES,
+    "headrace.people": PEOPLE,
     "headrace.meta": META,
 }
 """Every table that is there from the start."""

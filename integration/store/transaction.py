@@ -1,7 +1,7 @@
 """One transaction on DuckDB: batches go in as Arrow tables, reads join with a table of keys."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,13 +9,20 @@ import duckdb
 import pyarrow as pa
 
 from integration.core.columns import Column, ColumnType
+from integration.core.identity import SPACE
 from integration.store import answers, arrow, tables
+from integration.store.projection import Shape, users_select
 from integration.store.protocol import Misfit, Row, State
 from integration.store.quoting import identifier, literal, table_name
-from integration.store.widening import Shape, holds, widened
+from integration.store.widening import Shape as Digits
+from integration.store.widening import holds, widened
 
 _STAGE = "headrace_stage"
 _KEYS = "headrace_keys"
+_PEOPLE = "headrace_projected"
+_USERS = "headrace_users"
+_SAME = "headrace_same"
+_FACTS = ('r.id AS "Id"', "s.version", "s.is_deleted")
 _SQL_TYPES: Mapping[ColumnType, str] = {
     ColumnType.TEXT: "VARCHAR",
     ColumnType.BOOLEAN: "BOOLEAN",
@@ -32,7 +39,7 @@ _TOGETHER = "a number that needs more than 38 digits beside the others of its co
 class Known:
     """What the writer remembers of its own catalog between transactions; forgotten at every rollback."""
 
-    columns: dict[str, dict[str, Shape | None]] = field(default_factory=dict)
+    columns: dict[str, dict[str, Digits | None]] = field(default_factory=dict)
     """Table -> column -> shape of a decimal, None for other types; all names in lower case."""
     filled: set[str] = field(default_factory=set)
     """Tables that are known to hold rows."""
@@ -123,14 +130,76 @@ class DuckDBTransaction:
         with self._keys(record_ids) as some:
             return self._states(object_name, f"SELECT key FROM {_KEYS}") if some else []
 
-    def states_by(self, object_name: str, field: str, values: Iterable[str]) -> list[State]:
+    def facts(
+        self, object_name: str, any_of: Mapping[str, Iterable[str]], fields: Sequence[str]
+    ) -> list[dict[str, Any]]:
         """See protocol.Transaction."""
-        return self._states_where(object_name, field.lower(), values, "r.{column} IN (SELECT key FROM {keys})")
+        table = f"salesforce.{object_name.lower()}"
+        there = self._columns(table)
+        with ExitStack() as stack:
+            conditions = [
+                condition
+                for number, (field_name, values) in enumerate(any_of.items())
+                if field_name.lower() in there
+                and (condition := self._condition(stack, f"{_KEYS}_{number}", field_name, values))
+            ]
+            if not conditions:
+                return []
+            shown = [f"r.{identifier(f.lower())} AS {identifier(f)}" for f in fields if f.lower() in there]
+            return self.rows(
+                f"SELECT {', '.join([*_FACTS, *shown])} "
+                f"FROM {table_name(table)} AS r JOIN headrace.states AS s ON s.record_id = r.id "
+                f"WHERE s.object = {literal(object_name)} AND ({' OR '.join(conditions)})"
+            )
 
-    def states_by_email(self, object_name: str, emails: Iterable[str]) -> list[State]:
+    def _condition(self, stack: ExitStack, name: str, field_name: str, values: Iterable[str]) -> str:
+        keys = list(dict.fromkeys(values))
+        if not keys:
+            return ""
+        stack.enter_context(self._registered(name, pa.table({"key": pa.array(keys, pa.string())})))
+        column = f"r.{identifier(field_name.lower())}"
+        if field_name == "Email":
+            column = f"lower(trim({column}, {literal(SPACE)}))"
+        return f"{column} IN (SELECT key FROM {name})"
+
+    def project_users(self, shape: Shape, user_ids: Iterable[str]) -> int:
         """See protocol.Transaction."""
-        wanted = (email.strip().lower() for email in emails)
-        return self._states_where(object_name, "email", wanted, "lower(trim(r.{column})) IN (SELECT key FROM {keys})")
+        with self._keys(user_ids) as some:
+            if not some:
+                return 0
+            wanted = f"user_id IN (SELECT key FROM {_KEYS})"
+            self._con.execute(f"CREATE OR REPLACE TEMP TABLE {_PEOPLE} AS SELECT * FROM headrace.people WHERE {wanted}")
+            fixed = [c.name for c in (*tables.USERS, *tables.ROLL_UPS)]
+            select = users_select(shape, f"temp.{_PEOPLE}", fixed)
+            self._con.execute(f"CREATE OR REPLACE TEMP TABLE {_USERS} AS {select}")
+            self._make_users_fit()
+            names = [row[0] for row in self._con.execute(f"DESCRIBE temp.{_USERS}").fetchall()]
+            listed = ", ".join(identifier(name) for name in names)
+            same = f"SELECT {listed} FROM temp.{_USERS} INTERSECT SELECT {listed} FROM users WHERE {wanted}"
+            self._con.execute(f"CREATE OR REPLACE TEMP TABLE {_SAME} AS SELECT user_id FROM ({same})")
+            differs = f"user_id NOT IN (SELECT user_id FROM temp.{_SAME})"
+            deleted = self._count(f"DELETE FROM users WHERE {wanted} AND {differs}")
+            written = self._count(f"INSERT INTO users BY NAME SELECT * FROM temp.{_USERS} WHERE {differs}")
+            return max(deleted, written)
+
+    def _make_users_fit(self) -> None:
+        """A raw decimal column that was widened widens the property's column too: copying must not round."""
+        made = self._columns_of(f"SELECT * FROM temp.{_USERS}")
+        there = self._columns("users")
+        for name, shape in made.items():
+            had = there.get(name)
+            if shape is not None and had is not None and not holds(had, shape):
+                wide = widened(had, shape)
+                if wide is not None:
+                    self._widen("users", name, wide)
+
+    def _columns_of(self, select: str) -> dict[str, Digits | None]:
+        found = self._con.execute(f"DESCRIBE {select}").fetchall()
+        return {row[0].lower(): _shape_of(row[1]) for row in found}
+
+    def _count(self, sql: str) -> int:
+        row = self._con.execute(sql).fetchone()
+        return int(row[0]) if row else 0
 
     def all_ids(self, object_name: str) -> list[str]:
         """See protocol.Transaction."""
@@ -162,7 +231,7 @@ class DuckDBTransaction:
 
     def _make_room(self, table: str, column: str, values: pa.ChunkedArray) -> None:
         shape = self._columns(table).get(column.lower())
-        asked = Shape(values.type.precision, values.type.scale)
+        asked = Digits(values.type.precision, values.type.scale)
         if shape is None or holds(shape, asked):
             return
         needed = _needed(values)
@@ -173,20 +242,20 @@ class DuckDBTransaction:
             # The column's type leaves no room, but its numbers may: they rarely use all their digits.
             used = self._used_digits(table, column)
             if used.before + max(shape.scale, needed.scale) <= arrow.MAX_DIGITS:
-                wide = widened(Shape(used.before + shape.scale, shape.scale), needed)
+                wide = widened(Digits(used.before + shape.scale, shape.scale), needed)
             if wide is None:
                 raise Misfit(table, column, _too_wide(values, used, shape), _TOGETHER)
         self._widen(table, column, wide)
 
-    def _widen(self, table: str, column: str, shape: Shape) -> None:
+    def _widen(self, table: str, column: str, shape: Digits) -> None:
         kind = f"DECIMAL({shape.precision}, {shape.scale})"
         self._con.execute(f"ALTER TABLE {table_name(table)} ALTER {identifier(column)} TYPE {kind}")
         self._columns(table)[column.lower()] = shape
 
-    def _used_digits(self, table: str, column: str) -> Shape:
+    def _used_digits(self, table: str, column: str) -> Digits:
         sql = f"SELECT max(abs({identifier(column)})) FROM {table_name(table)}"
         before, _ = arrow.digits_needed(self._table(sql).column(0).to_pylist())
-        return Shape(before, 0)
+        return Digits(before, 0)
 
     def _insert(self, table: str, stage: pa.Table) -> None:
         with self._registered(_STAGE, stage):
@@ -200,7 +269,7 @@ class DuckDBTransaction:
             self._known.filled.add(table.lower())
         return True
 
-    def _columns(self, table: str) -> dict[str, Shape | None]:
+    def _columns(self, table: str) -> dict[str, Digits | None]:
         lower = table.lower()
         if lower not in self._known.columns:
             found = self._read_columns(lower)
@@ -209,7 +278,7 @@ class DuckDBTransaction:
             self._known.columns[lower] = found
         return self._known.columns[lower]
 
-    def _read_columns(self, table: str) -> dict[str, Shape | None]:
+    def _read_columns(self, table: str) -> dict[str, Digits | None]:
         schema, dot, name = table.rpartition(".")
         sql = (
             "SELECT lower(column_name), data_type, numeric_precision, numeric_scale FROM duckdb_columns() "
@@ -219,7 +288,7 @@ class DuckDBTransaction:
         )
         found = self._table(sql, [schema if dot else "main", name])
         return {
-            column: Shape(precision, scale) if kind.startswith("DECIMAL") else None
+            column: Digits(precision, scale) if kind.startswith("DECIMAL") else None
             for column, kind, precision, scale in zip(*(c.to_pylist() for c in found.columns), strict=True)
         }
 
@@ -230,16 +299,6 @@ class DuckDBTransaction:
         )
         payloads = found.column("payload").cast(pa.binary())
         return [State(*pair) for pair in zip(found.column("record_id").to_pylist(), payloads.to_pylist(), strict=True)]
-
-    def _states_where(self, object_name: str, column: str, values: Iterable[str], condition: str) -> list[State]:
-        table = f"salesforce.{object_name.lower()}"
-        if not {"id", column} <= self._columns(table).keys():
-            return []
-        with self._keys(values) as some:
-            if not some:
-                return []
-            where = condition.format(column=identifier(column), keys=_KEYS)
-            return self._states(object_name, f"SELECT r.id FROM {table_name(table)} AS r WHERE {where}")
 
     def _table(self, sql: str, parameters: Sequence[Any] = ()) -> pa.Table:
         return self._con.sql(sql, params=list(parameters) or None).to_arrow_table()
@@ -271,8 +330,13 @@ def _sql_type(column: Column) -> str:
     return _SQL_TYPES[column.type]
 
 
-def _shape(column: Column) -> Shape | None:
-    return Shape(column.precision, column.scale) if column.type is ColumnType.DECIMAL else None
+def _shape_of(kind: str) -> Digits | None:
+    digits = kind.removeprefix("DECIMAL(").removesuffix(")")
+    return Digits(*map(int, digits.split(","))) if digits != kind else None
+
+
+def _shape(column: Column) -> Digits | None:
+    return Digits(column.precision, column.scale) if column.type is ColumnType.DECIMAL else None
 
 
 def _last_of_each_key(stage: pa.Table, key: Sequence[str]) -> pa.Array | None:
@@ -287,12 +351,12 @@ def _last_of_each_key(stage: pa.Table, key: Sequence[str]) -> pa.Array | None:
     return pa.array(sorted({k: place for place, k in enumerate(keys)}.values()), pa.int64())
 
 
-def _needed(values: pa.ChunkedArray) -> Shape:
+def _needed(values: pa.ChunkedArray) -> Digits:
     before, after = arrow.digits_needed(values.to_pylist())
-    return Shape(before + after, after)
+    return Digits(before + after, after)
 
 
-def _too_wide(values: pa.ChunkedArray, used: Shape, column: Shape) -> list[int]:
+def _too_wide(values: pa.ChunkedArray, used: Digits, column: Digits) -> list[int]:
     """List the rows whose number has no room beside the numbers of the column and of the rows before it."""
     odd, before, after = [], used.before, column.scale
     for place, value in enumerate(values.to_pylist()):

@@ -4,7 +4,7 @@ from typing import Any
 
 from integration.settings import Settings
 from integration.store.answers import rows
-from integration.wiring.reading import reader
+from integration.wiring import reading
 
 _NAMES = """
 SELECT object, field, prefix_object, property,
@@ -20,5 +20,5 @@ def catalog(settings: Settings) -> list[dict[str, Any]]:
     `prefix_object` differs from `object` where a lookup flattens the field in. Raises ConfigError before the first
     sync: names are given when fields are first read.
     """
-    with reader(settings) as store:
+    with reading.reader(settings) as store:
         return rows(store.query(_NAMES))

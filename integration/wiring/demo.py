@@ -18,7 +18,7 @@ from integration.sandbox.traffic import Traffic
 from integration.sandbox.world import build_world
 from integration.settings import Settings, load
 from integration.store.answers import rows
-from integration.store.reader import open_reader
+from integration.wiring import reading
 
 _MARK = ".headrace-demo"
 """Only a directory that holds this file is ever emptied."""
@@ -123,34 +123,34 @@ class Demo:
 
     def newest_events(self) -> list[dict[str, Any]]:
         """Return the newest events, the last one first."""
-        reader = open_reader(self.settings.store_path)
-        return rows(reader.query("SELECT * FROM events ORDER BY stored_at DESC, time DESC, event_id LIMIT 200"))
+        with reading.reader(self.settings) as reader:
+            return rows(reader.query("SELECT * FROM events ORDER BY stored_at DESC, time DESC, event_id LIMIT 200"))
 
     def picture(self) -> list[View]:
         """Return what a person can see now: somebody's row, their timeline, and who the customers are."""
-        reader = open_reader(self.settings.store_path)
+        with reading.reader(self.settings) as reader:
+            return _views(lambda sql: rows(reader.query(sql)))
 
-        def ask(sql: str) -> list[dict[str, Any]]:
-            return rows(reader.query(sql))
 
-        columns = {r["column_name"] for r in ask("DESCRIBE users")}
-        chosen = ask(_LIVELIEST) or ask(_ANYBODY)
-        views = []
-        if chosen:
-            user_id = chosen[0]["user_id"]
-            shown = ", ".join(c for c in _SHOWN if c in columns)
-            person, timeline = PERSON.format(columns=shown, user_id=user_id), TIMELINE.format(user_id=user_id)
-            views.append(View("One person, with everything the CRM knows", person, ask(person)))
-            views.append(View("The same person's timeline", timeline, ask(timeline)))
-        # An org without ARR (an export of somebody's own) is asked for the next best number it has.
-        revenue = "arr" if "sfdc_account_arr" in columns else "annual_revenue"
-        has_types = "sfdc_account_account_type" in columns and bool(
-            ask("SELECT 1 FROM users WHERE sfdc_account_account_type = 'Paying Customer' LIMIT 1")
-        )
-        personas = PERSONAS.format(revenue=revenue, customers=_CUSTOMERS if has_types else "")
-        title = "Who pays: title x industry" if has_types else "Who is there: title x industry"
-        views.append(View(f"{title}, revenue once per person and once per account", personas, ask(personas)))
-        return views
+def _views(ask: Callable[[str], list[dict[str, Any]]]) -> list[View]:
+    columns = {r["column_name"] for r in ask("DESCRIBE users")}
+    chosen = ask(_LIVELIEST) or ask(_ANYBODY)
+    views = []
+    if chosen:
+        user_id = chosen[0]["user_id"]
+        shown = ", ".join(c for c in _SHOWN if c in columns)
+        person, timeline = PERSON.format(columns=shown, user_id=user_id), TIMELINE.format(user_id=user_id)
+        views.append(View("One person, with everything the CRM knows", person, ask(person)))
+        views.append(View("The same person's timeline", timeline, ask(timeline)))
+    # An org without ARR (an export of somebody's own) is asked for the next best number it has.
+    revenue = "arr" if "sfdc_account_arr" in columns else "annual_revenue"
+    has_types = "sfdc_account_account_type" in columns and bool(
+        ask("SELECT 1 FROM users WHERE sfdc_account_account_type = 'Paying Customer' LIMIT 1")
+    )
+    personas = PERSONAS.format(revenue=revenue, customers=_CUSTOMERS if has_types else "")
+    title = "Who pays: title x industry" if has_types else "Who is there: title x industry"
+    views.append(View(f"{title}, revenue once per person and once per account", personas, ask(personas)))
+    return views
 
 
 @contextmanager

@@ -8,12 +8,14 @@ from enum import StrEnum
 from integration.errors import HeadraceError
 from integration.settings import Settings, mask_url
 from integration.store.answers import rows
-from integration.store.reader import open_reader
+from integration.store.reader import Reader
 from integration.stream import inspect
 from integration.stream.connection import answering
-from integration.wiring import parts
+from integration.wiring import parts, reading
+from integration.wiring.streams import existing_streams, has_streams
 
 _SKEW_SECONDS = 60
+_FIRST_SYNC = "run: headrace sync"
 
 _TWICE = """
 SELECT 'users' AS "table", user_id AS key FROM users GROUP BY 2 HAVING count(*) > 1
@@ -60,14 +62,18 @@ def _guarded(name: str, check: Callable[[Settings], Iterator[Check]], settings: 
 
 
 def _redis(settings: Settings) -> Iterator[Check]:
-    with parts.open_streams(settings) as streams:
+    if not has_streams(settings):
+        yield Check("redis", State.WARN, f"there are no streams at {settings.redis_directory} yet", _FIRST_SYNC)
+        return
+    with existing_streams(settings) as streams:
         client = streams.client
         with answering(client):
             info = client.info("server")
             policy = client.config_get("maxmemory-policy").get("maxmemory-policy")
             appending = client.config_get("appendonly").get("appendonly")
         version = str(info.get("valkey_version") or info.get("redis_version"))
-        yield Check("redis", State.OK, f"{mask_url(settings.redis.url)} answers, version {version}")
+        place = "the embedded Valkey" if settings.redis.url == "embedded" else mask_url(settings.redis.url)
+        yield Check("redis", State.OK, f"{place} answers, version {version}")
         if policy != "noeviction":
             yield Check(
                 "redis memory", State.FAIL, f"maxmemory-policy is {policy}, so a full server drops entries",
@@ -88,9 +94,13 @@ def _redis(settings: Settings) -> Iterator[Check]:
 
 def _store(settings: Settings) -> Iterator[Check]:
     if not settings.store_path.exists():
-        yield Check("store", State.WARN, f"there is no store at {settings.store_path} yet", "run: headrace sync")
+        yield Check("store", State.WARN, f"there is no store at {settings.store_path} yet", _FIRST_SYNC)
         return
-    reader = open_reader(settings.store_path)
+    with reading.reader(settings) as reader:
+        yield from _tables(settings, reader)
+
+
+def _tables(settings: Settings, reader: Reader) -> Iterator[Check]:
     count = rows(reader.query("SELECT count(*) AS n FROM users"))[0]["n"]
     yield Check("store", State.OK, f"{settings.store_path} answers, {count:,} people")
     twice = rows(reader.query(_TWICE, limit=5))

@@ -1,8 +1,9 @@
 """Settings in, working parts out. Nothing here does work of its own."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from difflib import get_close_matches
 
 import structlog
 
@@ -14,11 +15,12 @@ from integration.source.client import SalesforceClient
 from integration.source.credentials import Connection
 from integration.source.poll import Poller, WatchedObject
 from integration.store.duckdb import DuckDBStore
+from integration.store.owner import find_owner
 from integration.stream import names
-from integration.stream.connection import Client, answering, reach
-from integration.stream.embedded import embedded
+from integration.stream.connection import Client, answering
 from integration.stream.publish import Publisher
 from integration.wiring.clock import now
+from integration.wiring.reading import patiently
 
 log = structlog.get_logger()
 
@@ -28,36 +30,14 @@ _READING_ORDER = ("User", "Account", "Opportunity", "OpportunityContactRole", "C
 _PEOPLE = ("Contact", "Lead")
 
 
-@dataclass(frozen=True, slots=True)
-class Streams:
-    """A reachable Redis: its address (with its password: never show it) and a client."""
-
-    url: str
-    client: Client
-
-
-@contextmanager
-def open_streams(settings: Settings) -> Iterator[Streams]:
-    """Reach the Redis server of the settings; the embedded one is started if nobody else has started it."""
-    if settings.redis.url != "embedded":
-        client = reach(settings.redis.url)
-        try:
-            yield Streams(settings.redis.url, client)
-        finally:
-            client.close()
-        return
-    with embedded(settings.redis_directory) as url:
-        client = reach(url)
-        try:
-            yield Streams(url, client)
-        finally:
-            client.close()
-
-
 @contextmanager
 def open_store(settings: Settings) -> Iterator[DuckDBStore]:
-    """Open the store as its owner, the one process that writes."""
-    store = DuckDBStore(settings.store_path)
+    """Open the store as its owner, the one process that writes.
+
+    Waits a moment for one who only reads; another owner is there to stay.
+    """
+    path = settings.store_path
+    store = patiently(lambda: DuckDBStore(path), lambda error: error.pid != os.getpid() and find_owner(path) is None)
     try:
         yield store
     finally:
@@ -100,6 +80,7 @@ def poller(settings: Settings, source: SalesforceClient, client: Client) -> tupl
     found = Poller(source, Publisher(client), objects=wanted, overlap_seconds=settings.poll.overlap_seconds, log=log)
     schemas = found.describe()
     added = _enriched(settings, schemas)
+    _check_settings_reach(settings, {o.name for o in (*wanted, *added)})
     if added:
         objects = sorted([*wanted, *added], key=lambda o: _place(o.name))
         found = Poller(
@@ -171,6 +152,17 @@ def _enriched(settings: Settings, schemas: Sequence[ObjectSchema]) -> list[Watch
                 if target not in settings.watched:
                     added[target] = _watch(settings, target)
     return list(added.values())
+
+
+def _check_settings_reach(settings: Settings, read: Collection[str]) -> None:
+    """Refuse settings for an object that nothing reads: they are a slip of the pen that would change nothing."""
+    for name, one in settings.objects.items():
+        if name not in read and one.enabled is None:
+            close = get_close_matches(name, read, n=1)
+            hint = f"did you mean objects.{close[0]}? If not, " if close else ""
+            raise ConfigError(
+                f"objects.{name} has settings, but {name} is not watched: {hint}set objects.{name}.enabled = true."
+            )
 
 
 def _place(name: str) -> tuple[int, str]:

@@ -3,7 +3,9 @@
 import asyncio
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +23,7 @@ from integration.stream import groups
 from integration.stream.connection import answering
 from integration.wiring import parts
 from integration.wiring.clock import now
-from integration.wiring.parts import Streams
+from integration.wiring.streams import Streams
 
 log = structlog.get_logger()
 
@@ -44,12 +46,19 @@ class Progress:
     notes: list[str] = field(default_factory=list)
     not_watched: dict[str, str] = field(default_factory=dict)
     applied: Applied = field(default_factory=Applied)
+    """Added up; its lists stay empty, for a worker may run for months."""
+    dead: Counter[str] = field(default_factory=Counter)
+    """Stream -> entries given up."""
     polled: bool = False
+    interrupted: bool = False
+    """True when Ctrl-C ended the work."""
     on_change: Callable[["Progress", Applied | None], None] = lambda _progress, _applied: None
 
     def stored(self, applied: Applied) -> None:
         """Count a committed batch."""
         self.applied.add(applied)
+        self.applied.rejects.clear()
+        self.dead.update(reject.entry.stream for reject in applied.rejects)
         self.on_change(self, applied)
 
     def cycled(self, report: CycleReport) -> None:
@@ -65,6 +74,19 @@ class Progress:
         self.notes += report.notes
         self.not_watched.update(report.skipped)
         self.on_change(self, None)
+
+    def totals(self) -> dict[str, int]:
+        """Return the counts, under the names of the columns of `sync_runs` where they are there."""
+        return {
+            "records_read": self.read,
+            "captures_published": self.published,
+            "captures_stored": self.applied.stored,
+            "versions_without_change": self.applied.untouched,
+            "events_written": self.applied.events,
+            "users_written": self.applied.users,
+            "dead_letters": self.dead.total(),
+            "api_calls": self.calls,
+        }
 
 
 class Polling:
@@ -83,14 +105,15 @@ class Polling:
         self._poller, self.schemas = parts.poller(self._settings, self._source, self._streams.client)
         return self.schemas
 
-    def once(self, *, deleted: bool) -> None:
-        """Poll every object until caught up, then (if asked) the delete log."""
+    def once(self, *, deleted: bool, should_stop: Callable[[], bool]) -> None:
+        """Poll every object until caught up, then (if asked) the delete log. Stops early, between two pages, if told
+        to: the next poll goes on from there."""
         poller = self._ready()
         refused = parts.check_budget(self._settings, self._source)
         if refused is not None:
             raise refused
-        self._count(poller.cycle())
-        if deleted:
+        self._count(poller.cycle(should_stop=should_stop))
+        if deleted and not should_stop():
             self._count(poller.deleted())
 
     def for_ever(self, stop: threading.Event) -> None:
@@ -102,12 +125,20 @@ class Polling:
             pause = interval
             try:
                 due = time.monotonic() >= next_deleted
-                self.once(deleted=due)
+                self.once(deleted=due, should_stop=stop.is_set)
+                self._tell()
                 next_deleted = time.monotonic() + _DELETED_LOG_SECONDS if due else next_deleted
             except UnreachableError as error:
                 log.warning("poll failed", detail=str(error))
                 pause = min(max(interval, 5.0) * 2, 60.0)
             stop.wait(pause)
+
+    def _tell(self) -> None:
+        """Log what a worker's cycle could not do, and forget it: nobody prints a report at its end."""
+        for sentence in (*self._progress.skipped, *self._progress.notes):
+            log.warning("poll", detail=sentence)
+        self._progress.skipped.clear()
+        self._progress.notes.clear()
 
     def _ready(self) -> Poller:
         if self._poller is None:
@@ -121,15 +152,49 @@ class Polling:
         self._progress.cycled(report)
 
 
-async def drain_while(consumer: Consumer, streams: Streams, progress: Progress, work: Callable[[], None]) -> None:
-    """Consume while `work` (the poller, in a thread) runs, and on until nothing is left in the streams."""
-    await consumer.start()
+def in_thread(work: Callable[[], Any]) -> "asyncio.Future[Any]":
+    """Run in a thread that never keeps the process from ending: an answer of Salesforce can take minutes to come."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[Any] = loop.create_future()
+
+    def finish(result: Any, error: BaseException | None) -> None:
+        if done.done():
+            return  # nobody waits for it any more
+        if error is None:
+            done.set_result(result)
+        else:
+            done.set_exception(error)
+
+    def run() -> None:
+        result: Any = None
+        failure: BaseException | None = None
+        try:
+            result = work()
+        except BaseException as error:  # it belongs to whoever waits
+            failure = error
+        with suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(finish, result, failure)
+
+    threading.Thread(target=run, name="headrace-work", daemon=True).start()
+    return done
+
+
+async def drain_while(
+    consumer: Consumer, streams: Streams, progress: Progress, work: Callable[[Callable[[], bool]], None]
+) -> None:
+    """Consume while `work` (the poller, in a thread) runs, and on until nothing is left in the streams.
+
+    `work` is handed a question to ask now and then: whether it should stop early.
+    """
+    stop = threading.Event()
     try:
-        await _either(asyncio.to_thread(work), consumer)
+        await consumer.start()
+        await _either(in_thread(lambda: work(stop.is_set)), consumer)
         progress.polled = True
         while not await asyncio.to_thread(_empty, streams, consumer):
             await _either(asyncio.sleep(_LOOK_SECONDS), consumer)
     finally:
+        stop.set()
         await consumer.stop()
 
 

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeVar
 
 from integration.settings import Settings
@@ -31,8 +30,3 @@ def patiently(opened: Callable[[], T], passes: Callable[[StoreOwnedError], bool]
             if time.monotonic() >= deadline or not passes(error):
                 raise
         time.sleep(_BEAT_SECONDS)
-
-
-def has_store(path: Path) -> bool:
-    """Tell whether there is a file at all."""
-    return path.exists()

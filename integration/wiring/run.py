@@ -13,8 +13,11 @@ import structlog
 from integration.settings import Settings
 from integration.wiring import owner, parts, pipeline
 from integration.wiring.pipeline import Polling, Progress
+from integration.wiring.streams import open_streams
 
 log = structlog.get_logger()
+
+_GRACE_SECONDS = 20.0
 
 
 class Role(StrEnum):
@@ -38,74 +41,107 @@ def run(
 
     `on_ready` gets the address of the query endpoint (None where the role has none) once everything is connected.
     """
-    progress = Progress()
-    if on_change is not None:
-        progress.on_change = on_change
-    asyncio.run(_run(settings, role, progress, on_ready or (lambda _url: None), stop or threading.Event()))
+    progress = Progress(on_change=on_change or _log_change)
+    worker = _Worker(settings, role, progress, on_ready or (lambda _url: None), stop or threading.Event())
+    asyncio.run(worker.run())
     return progress
 
 
-async def _run(
-    settings: Settings,
-    role: Role,
-    progress: Progress,
-    on_ready: Callable[[str | None], None],
-    stop: threading.Event,
-) -> None:
-    stopping = asyncio.Event()
-    _listen(stop, stopping)
-    with ExitStack() as stack:
+def _log_change(_: Progress, applied: Any) -> None:
+    if applied is not None and applied.stored:
+        log.info("stored", captures=applied.stored, events=applied.events, people=applied.users)
+
+
+class _Worker:
+    """One run of the workers. `stop` ends the threads, `_stopping` the event loop."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        role: Role,
+        progress: Progress,
+        on_ready: Callable[[str | None], None],
+        stop: threading.Event,
+    ) -> None:
+        self._settings, self._role, self._progress = settings, role, progress
+        self._on_ready = on_ready
+        self._stop = stop
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """Connect everything, then work until told to stop."""
+        self._listen()
+        relay = asyncio.create_task(self._relay())
+        try:
+            with ExitStack() as stack:
+                await self._work(stack)
+        finally:
+            relay.cancel()
+
+    async def _work(self, stack: ExitStack) -> None:
+        settings, role = self._settings, self._role
+        polls, consumes = role in (Role.ALL, Role.POLLER), role in (Role.ALL, Role.CONSUMER)
+        # First, because it is the likeliest to be incomplete, and nothing has been made yet.
+        source = parts.salesforce(settings) if polls else None
         url = None
         jobs: list[Any] = []
+        described: list[str] = []
         store = stack.enter_context(parts.open_store(settings)) if role is not Role.POLLER else None
         if store is not None:
             url = stack.enter_context(owner.answering_queries(settings, store, port=settings.web.port))
-        if role is not Role.WEB:
-            streams = stack.enter_context(parts.open_streams(settings))
-            described: list[str] = []
-            if role in (Role.ALL, Role.POLLER):
-                polling = Polling(settings, parts.salesforce(settings), streams, progress)
-                described = [s.object for s in await asyncio.to_thread(polling.describe)]
-                jobs.append(asyncio.to_thread(polling.for_ever, stop))
-            if store is not None:
-                consumer = pipeline.consumer(settings, store, streams, progress, described)
-                jobs.append(pipeline.consume_for_ever(settings, consumer, streams, stopping))
-        jobs = jobs or [stopping.wait()]
-        on_ready(url)
-        await _until_one_fails(jobs, stop, stopping)
+        streams = stack.enter_context(open_streams(settings)) if polls or consumes else None
+        if source is not None and streams is not None:
+            polling = Polling(settings, source, streams, self._progress)
+            schemas = await self._unless_stopped(pipeline.in_thread(polling.describe))
+            if schemas is None:
+                return
+            described = [s.object for s in schemas]
+            jobs.append(pipeline.in_thread(lambda: polling.for_ever(self._stop)))
+        if consumes and store is not None and streams is not None:
+            consumer = pipeline.consumer(settings, store, streams, self._progress, described)
+            jobs.append(pipeline.consume_for_ever(settings, consumer, streams, self._stopping))
+        self._on_ready(url)
+        await self._until_one_ends([asyncio.ensure_future(job) for job in (*jobs, self._stopping.wait())])
 
+    async def _unless_stopped(self, work: "asyncio.Future[Any]") -> Any:
+        """Return what the work returns, or None when it is not done by the time the worker is to stop."""
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        return work.result() if work.done() else None
 
-async def _until_one_fails(jobs: list[Any], stop: threading.Event, stopping: asyncio.Event) -> None:
-    """Wait for all jobs; when one ends in an error the others are told to stop, and the error is raised."""
-    watch = asyncio.create_task(_relay(stop, stopping))
-    tasks = [asyncio.ensure_future(job) for job in jobs]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-        stop.set()
-        stopping.set()
-        await asyncio.wait(tasks)
-        for task in tasks:
-            task.result()
-    finally:
-        watch.cancel()
+    async def _until_one_ends(self, jobs: "list[asyncio.Future[Any]]") -> None:
+        """Wait until one job ends, be it in an error or because the worker is to stop; then all others are to end."""
+        await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
+        self._end()
+        done, late = await asyncio.wait(jobs, timeout=_GRACE_SECONDS)
+        for job in late:
+            # Nothing is lost by it: what was published is in Redis, what was not is read again.
+            log.warning("stopped without waiting", detail="Salesforce, Redis or the store took too long to answer")
+            job.cancel()
+        for job in done:
+            job.result()
 
+    def _end(self) -> None:
+        self._stop.set()
+        self._stopping.set()
 
-async def _relay(stop: threading.Event, stopping: asyncio.Event) -> None:
-    """Pass a stop from another thread on to the event loop."""
-    while not stop.is_set():
-        await asyncio.sleep(0.1)
-    stopping.set()
+    async def _relay(self) -> None:
+        """Pass a stop from another thread on to the event loop."""
+        while not self._stop.is_set():
+            await asyncio.sleep(0.1)
+        self._stopping.set()
 
+    def _listen(self) -> None:
+        """End on SIGTERM and SIGINT; where this is not the main thread, someone else looks after signals."""
+        if threading.current_thread() is not threading.main_thread():
+            return
 
-def _listen(stop: threading.Event, stopping: asyncio.Event) -> None:
-    if threading.current_thread() is not threading.main_thread():
-        return
+        def end(number: signal.Signals) -> None:
+            log.info("stopping", detail="finishing the batches in hand")
+            self._progress.interrupted = number is signal.SIGINT
+            self._end()
 
-    def end() -> None:
-        log.info("stopping", detail="finishing the batches in hand")
-        stop.set()
-        stopping.set()
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, end)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, end, number)

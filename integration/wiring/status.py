@@ -5,11 +5,11 @@ from typing import Any
 from integration.errors import HeadraceError
 from integration.settings import Settings, mask_url
 from integration.store.answers import rows
-from integration.store.reader import open_reader
 from integration.stream import inspect, names
 from integration.stream.connection import Client
 from integration.stream.publish import Publisher
-from integration.wiring import parts
+from integration.wiring import reading
+from integration.wiring.streams import existing_streams, has_streams
 
 _COUNTS = """
 SELECT (SELECT count(*) FROM users WHERE NOT is_deleted) AS users,
@@ -23,29 +23,49 @@ _LAST_RUN = "SELECT * FROM sync_runs ORDER BY ended_at DESC LIMIT 1"
 _RECORDS = "SELECT object, count(*) AS records FROM headrace.states WHERE NOT is_deleted GROUP BY 1"
 
 
-def status(settings: Settings) -> dict[str, Any]:
-    """Return what there is to see. A part that can't be reached has an `error` instead of its values."""
+def status(settings: Settings) -> tuple[dict[str, Any], HeadraceError | None]:
+    """Return what there is to see, and the first problem met on the way.
+
+    A part that can't be reached, or is not there yet (which is no problem), has an `error` instead of its values.
+    """
     report: dict[str, Any] = {
         "store": {"url": mask_url(settings.store.url)},
         "redis": {"url": mask_url(settings.redis.url)},
         "objects": [],
         "streams": [],
     }
+    problems: list[HeadraceError] = []
     records: dict[str, int] = {}
     try:
-        reader = open_reader(settings.store_path)
-        report["store"] |= _one(reader, _COUNTS)
-        report["last_run"] = _one(reader, _LAST_RUN)
-        records = {r["object"]: r["records"] for r in _rows(reader, _RECORDS)}
+        if settings.store_path.exists():
+            records = _look_at_store(settings, report)
+        else:
+            report["store"]["error"] = "not there yet: run headrace sync"
     except HeadraceError as error:
         report["store"]["error"] = str(error)
+        problems.append(error)
     try:
-        with parts.open_streams(settings) as streams:
-            report["objects"] = [_object(streams.client, name, records) for name in _known(settings, records)]
-            report["streams"] = [_stream(info) for info in inspect.streams(streams.client)]
+        if has_streams(settings):
+            _look_at_streams(settings, report, records)
+        else:
+            report["redis"]["error"] = "not there yet: run headrace sync"
     except HeadraceError as error:
         report["redis"]["error"] = str(error)
-    return report
+        problems.append(error)
+    return report, next(iter(problems), None)
+
+
+def _look_at_store(settings: Settings, report: dict[str, Any]) -> dict[str, int]:
+    with reading.reader(settings) as reader:
+        report["store"] |= _one(reader, _COUNTS)
+        report["last_run"] = _one(reader, _LAST_RUN)
+        return {r["object"]: r["records"] for r in _rows(reader, _RECORDS)}
+
+
+def _look_at_streams(settings: Settings, report: dict[str, Any], records: dict[str, int]) -> None:
+    with existing_streams(settings) as streams:
+        report["objects"] = [_object(streams.client, name, records) for name in _known(settings, records)]
+        report["streams"] = [_stream(info) for info in inspect.streams(streams.client)]
 
 
 def _known(settings: Settings, records: dict[str, int]) -> list[str]:

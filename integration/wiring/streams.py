@@ -36,13 +36,18 @@ def open_streams(settings: Settings) -> Iterator[Streams]:
             client.close()
 
 
+def has_streams(settings: Settings) -> bool:
+    """False where the embedded server has never been started; a server of the user's own is always worth a try."""
+    return settings.redis.url != "embedded" or settings.redis_directory.is_dir()
+
+
 @contextmanager
 def existing_streams(settings: Settings) -> Iterator[Streams]:
     """The same for commands that only look: they don't leave an embedded server's directory where there was none.
 
     Raises ConfigError if there is nothing to look at yet.
     """
-    if settings.redis.url == "embedded" and not settings.redis_directory.is_dir():
+    if not has_streams(settings):
         raise ConfigError(
             f"There are no streams at {settings.redis_directory} yet: run headrace sync (or headrace demo) first."
         )

@@ -3,16 +3,20 @@
 import asyncio
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from integration.errors import HeadraceError
 from integration.settings import Settings
+from integration.source.client import SalesforceClient
 from integration.store import tables
 from integration.store.duckdb import DuckDBStore
 from integration.wiring import owner, parts, pipeline
 from integration.wiring.clock import now
 from integration.wiring.pipeline import Polling, Progress
+from integration.wiring.streams import open_streams
 
 
 @dataclass(slots=True)
@@ -29,6 +33,7 @@ class SyncReport:
     events_written: int = 0
     users_written: int = 0
     dead_letters: int = 0
+    dead_letters_by_stream: dict[str, int] = field(default_factory=dict)
     api_calls: int = 0
     api_usage: tuple[int, int] | None = None
     by_object: dict[str, int] = field(default_factory=dict)
@@ -50,25 +55,38 @@ def sync(settings: Settings, on_change: Callable[[Progress, Any], None] | None =
     if on_change is not None:
         progress.on_change = on_change
     source = parts.salesforce(settings)
+    # Before anything is made: who is refused here has not left an empty store behind.
+    source.org_id  # noqa: B018 - logs in
     with parts.open_store(settings) as store, owner.answering_queries(settings, store, port=0):
         try:
-            with parts.open_streams(settings) as streams:
-                polling = Polling(settings, source, streams, progress)
-                described = polling.describe()
-                consumer = pipeline.consumer(settings, store, streams, progress, [s.object for s in described])
-                asyncio.run(pipeline.drain_while(consumer, streams, progress, lambda: polling.once(deleted=True)))
-                report.outcome = "dead letters" if progress.applied.rejects else "ok"
+            _work(settings, source, store, progress)
+            report.outcome = "dead letters" if progress.dead else "ok"
         except BaseException as error:
-            report.outcome = f"failed: {type(error).__name__}"
-            raise
-        finally:
+            stopped = isinstance(error, KeyboardInterrupt)
+            report.outcome = "interrupted" if stopped else f"failed: {type(error).__name__}"
             _fill(report, progress, source)
-            _note(store, report)
-            _forget(store, settings.archive.days)
+            with suppress(HeadraceError):  # a store that is broken has said so already
+                _note(store, report)
+            raise
+        _fill(report, progress, source)
+        _note(store, report)
+        _forget(store, settings.archive.days)
     return report
 
 
-def _fill(report: SyncReport, progress: Progress, source: Any) -> None:
+def _work(settings: Settings, source: SalesforceClient, store: DuckDBStore, progress: Progress) -> None:
+    with open_streams(settings) as streams:
+        polling = Polling(settings, source, streams, progress)
+        described = polling.describe()
+        consumer = pipeline.consumer(settings, store, streams, progress, [s.object for s in described])
+
+        def poll(should_stop: Callable[[], bool]) -> None:
+            polling.once(deleted=True, should_stop=should_stop)
+
+        asyncio.run(pipeline.drain_while(consumer, streams, progress, poll))
+
+
+def _fill(report: SyncReport, progress: Progress, source: SalesforceClient) -> None:
     report.ended_at = now()
     report.records_read, report.captures_published = progress.read, progress.published
     report.by_object, report.skipped = progress.by_object, progress.skipped
@@ -76,7 +94,7 @@ def _fill(report: SyncReport, progress: Progress, source: Any) -> None:
     report.captures_stored, report.events_written = progress.applied.stored, progress.applied.events
     report.versions_without_change = progress.applied.untouched
     report.users_written = progress.applied.users
-    report.dead_letters = len(progress.applied.rejects)
+    report.dead_letters, report.dead_letters_by_stream = progress.dead.total(), dict(progress.dead)
     report.api_calls, report.api_usage = source.calls, source.api_usage
 
 

@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 
-from integration.cli import work
-
 
 @pytest.fixture(scope="module")
 def finished_demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
@@ -86,7 +84,3 @@ def test_the_demo_ends_cleanly_when_it_is_interrupted(tmp_path: Path, environmen
         rest = process.stderr.read()
         assert process.wait(timeout=60) in (0, 130)
         assert "Traceback" not in rest
-
-
-def test_left_out_records_are_counted_whatever_their_form() -> None:
-    assert [work._count(value) for value in (None, 0, 3, [], ["a", "b"], {"a": 1})] == [0, 0, 3, 0, 2, 1]

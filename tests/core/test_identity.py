@@ -56,7 +56,7 @@ def test_a_converted_lead_ends_with_its_contact() -> None:
     [person] = stitch({r.record_id: r for r in (c, q)}, match_email=True, max_cluster=25)
 
     assert person.is_deleted
-    assert (person.user_id, person.contact_id, person.lead_id) == (c.record_id, c.record_id, q.record_id)
+    assert (person.user_id, person.contact, person.lead) == (c.record_id, c, q)
 
 
 def test_a_merged_loser_is_its_winner_and_a_deleted_namesake_is_not() -> None:

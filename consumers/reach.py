@@ -1,0 +1,123 @@
+"""Whom a change reaches: from changed records to the people whose rows may differ."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from integration.core import identity
+from integration.core.flatten import Outcome
+from integration.core.identity import Record, record_of
+from integration.core.image import Image
+from integration.store.protocol import Transaction
+
+_PEOPLE = ("Contact", "Lead")
+_ROLE = "OpportunityContactRole"
+
+_AT_ACCOUNTS = "SELECT user_id FROM headrace.people WHERE account_id = any(?)"
+_USERS_OF = "SELECT user_id FROM identities WHERE alias = any(?)"
+_RECORDS_OF = "SELECT alias FROM identities WHERE user_id = any(?) AND kind <> 'email'"
+
+
+@dataclass(slots=True)
+class Reach:
+    """Ids of contacts and leads that must be stitched and chosen for anew, e-mails that were given up, and users
+    whose row is only to be copied again (a value has changed, but not which records they are made of)."""
+
+    stitch: set[str] = field(default_factory=set)
+    emails: set[str] = field(default_factory=set)
+    copy: set[str] = field(default_factory=set)
+
+
+def reach(tx: Transaction, outcomes: Sequence[Outcome], lookups: Mapping[str, Sequence[tuple[str, str]]]) -> Reach:
+    """Follow the changes.
+
+    `lookups` says for each flattened-in object which (object, lookup field) look it up.
+    """
+    found = Reach()
+    touched: dict[str, set[str]] = {}
+    for outcome in outcomes:
+        touched.setdefault(outcome.after.object, set()).add(outcome.after.record_id)
+    for one in _images(outcomes, *_PEOPLE):
+        found.stitch.update(i for i in (one.record_id, *_ends(one)) if i)
+        if email := identity.normal_email(one.fields.get("Email")):
+            found.emails.add(email)
+    found.stitch |= _values(_images(outcomes, _ROLE), "ContactId")
+    found.stitch |= _of_deals(
+        tx, touched.get("Opportunity", set()), _values(_images(outcomes, "Opportunity"), "AccountId")
+    )
+    accounts = touched.get("Account", set()) | _looking_up(tx, touched, lookups, "Account")
+    found.copy |= _ids(tx, _AT_ACCOUNTS, accounts)
+    people = {i for name in _PEOPLE for i in _looking_up(tx, touched, lookups, name)}
+    found.copy |= _ids(tx, _USERS_OF, people)
+    deals = _looking_up(tx, touched, lookups, "Opportunity")
+    found.copy |= _ids(tx, "SELECT user_id FROM headrace.people WHERE opportunity_id = any(?)", deals)
+    return found
+
+
+def close_over(tx: Transaction, ids: Iterable[str], emails: Iterable[str]) -> dict[str, Record]:
+    """Read the contacts and leads that can be one person with these: by e-mail, conversion or merge.
+
+    A little more than needed is fine (identity.stitch decides); anything less would tear people apart.
+    """
+    closed: dict[str, Record] = {}
+    seen: set[str] = set()
+    new_ids, new_emails = set(ids), set(emails)
+    while new_ids or new_emails:
+        found = [
+            record_of(name, facts)
+            for name in _PEOPLE
+            for facts in tx.facts(name, _connected(name, new_ids, new_emails), identity.FACTS[name])
+        ]
+        seen |= new_ids | new_emails
+        closed |= {r.record_id: r for r in found}
+        new_ids = {i for r in found for i in (r.record_id, r.follows) if i} - seen
+        new_emails = {r.email for r in found if r.email} - seen
+    return closed
+
+
+def _connected(object_name: str, ids: set[str], emails: set[str]) -> dict[str, set[str]]:
+    ways = {"Id": ids, "MasterRecordId": ids, "Email": emails}
+    return ways | {"ConvertedContactId": ids} if object_name == "Lead" else ways
+
+
+def _of_deals(tx: Transaction, deals: set[str], accounts: set[str]) -> set[str]:
+    """Return the records of everybody who may show these deals: through a role, or through the account."""
+    if not deals:
+        return set()
+    roles = tx.facts(_ROLE, {"OpportunityId": deals}, ("ContactId",))
+    people = _ids(tx, _AT_ACCOUNTS, accounts)
+    records = {row["alias"] for row in tx.rows(_RECORDS_OF, [sorted(people)])} if people else set()
+    return records | {role["ContactId"] for role in roles if role["ContactId"]}
+
+
+def _looking_up(
+    tx: Transaction, touched: Mapping[str, set[str]], lookups: Mapping[str, Sequence[tuple[str, str]]], object_name: str
+) -> set[str]:
+    """Return the records of an object that look up a record which has changed."""
+    return {
+        facts["Id"]
+        for target, ids in touched.items()
+        for looking, lookup in lookups.get(target, ())
+        if looking == object_name
+        for facts in tx.facts(object_name, {lookup: ids}, ())
+    }
+
+
+def _ids(tx: Transaction, sql: str, keys: set[str]) -> set[str]:
+    return {row["user_id"] for row in tx.rows(sql, [sorted(keys)])} if keys else set()
+
+
+def _images(outcomes: Iterable[Outcome], *object_names: str) -> Iterator[Image]:
+    """Give the images before and after of the outcomes of some objects."""
+    for outcome in outcomes:
+        if outcome.after.object in object_names:
+            yield outcome.after
+            if outcome.before is not None:
+                yield outcome.before
+
+
+def _ends(one: Image) -> tuple[str | None, str | None]:
+    return one.fields.get("MasterRecordId"), one.fields.get("ConvertedContactId")
+
+
+def _values(images: Iterable[Image], field_name: str) -> set[str]:
+    return {value for one in images if (value := one.fields.get(field_name))}
