@@ -17,7 +17,9 @@ import orjson
 # is then looked at closely.
 _ZEROS = bytes.maketrans(b"123456789.", b"0000000000")
 _LONG_RUN = b"0" * 16
-_LONG_NUMBER = re.compile(rb"(?:^|[:,\[\s])(-?[0-9][0-9.]{15,}(?:[eE][+-]?[0-9]+)?)")
+_NUMBER = re.compile(rb"[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+_RUN = re.compile(rb"[0-9.]+")
+_BEFORE_A_NUMBER = b":,[ \n\r\t-"
 _INTEGERS = range(-(2**63), 2**64)
 
 
@@ -27,22 +29,25 @@ def loads(text: bytes | str) -> Any:
     Raises ValueError (a JSONDecodeError) for text that is not JSON.
     """
     raw = text.encode() if isinstance(text, str) else text
-    if _LONG_RUN in raw.translate(_ZEROS) and _would_lose_digits(raw):
-        return json.loads(raw, parse_float=Decimal, parse_constant=_refuse_constant)
+    flat = raw.translate(_ZEROS)
+    at = flat.find(_LONG_RUN)
+    while at >= 0:
+        if (at == 0 or raw[at - 1] in _BEFORE_A_NUMBER) and _would_lose_digits(raw, at):
+            return json.loads(raw, parse_float=Decimal, parse_constant=_refuse_constant)
+        run = _RUN.match(raw, at)
+        at = flat.find(_LONG_RUN, run.end() if run else at + 1)
     return orjson.loads(raw)
 
 
-def _would_lose_digits(raw: bytes) -> bool:
-    for found in _LONG_NUMBER.finditer(raw):
-        digits = found[1].decode()
-        if digits.count(".") > 1:
-            continue  # in a string
-        if digits.removeprefix("-").isdigit():
-            if int(digits) not in _INTEGERS:
-                return True
-        elif Decimal(repr(float(digits))) != Decimal(digits):
-            return True
-    return False
+def _would_lose_digits(raw: bytes, at: int) -> bool:
+    """Tell whether the number that begins here is changed by a double (or by 64 bits)."""
+    found = _NUMBER.match(raw, at)
+    if found is None:
+        return False
+    digits = found[0].decode()
+    if digits.isdigit():
+        return (-int(digits) if raw[at - 1 : at] == b"-" else int(digits)) not in _INTEGERS
+    return Decimal(repr(float(digits))) != Decimal(digits)
 
 
 def dumps(value: Any) -> bytes:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import cache
 
 # What people already call these two (see docs/glossary.md).
 BUILT_IN_ALIASES: Mapping[tuple[str, str], str] = {
@@ -15,12 +16,14 @@ _WORD_STARTS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _NOT_A_WORD = re.compile(r"[^A-Za-z0-9]+")
 
 
+@cache
 def snake(api_name: str) -> str:
     """Turn an API name into snake case: `AnnualRevenue` -> `annual_revenue`, `cbit__Role__c` -> `cbit_role`."""
     bare = _SUFFIX.sub("", api_name)
     return _NOT_A_WORD.sub("_", _WORD_STARTS.sub("_", bare)).strip("_").lower()
 
 
+@cache
 def words(object_name: str) -> str:
     """Say an object's API name in words, without namespace: `OpportunityContactRole` -> `Opportunity Contact Role`."""
     bare = _SUFFIX.sub("", object_name)

@@ -35,7 +35,7 @@ class DuckDBStore:
     """
 
     def __init__(
-        self, path: Path | str, *, read_only: bool = False, memory_limit: str = "1GB", threads: int | None = None
+        self, path: Path | str, *, read_only: bool = False, memory_limit: str = "512MB", threads: int | None = None
     ) -> None:
         self.path = Path(path).absolute()
         self._writing = threading.Lock()

@@ -74,7 +74,7 @@ class Transaction(Protocol):
         """Read some fields of an object's records in which one of the `any_of` fields holds one of its values.
 
         Rows hold `Id`, `version`, `is_deleted` and the fields by their API names; a field the store has no column
-        for is None, and finds nothing. `Email` is compared trimmed and in lower case (as the given e-mails are).
+        for is left out, and finds nothing. `Email` is compared trimmed and in lower case (as the given e-mails are).
         """
 
     def project_users(self, shape: Shape, user_ids: Iterable[str]) -> int:

@@ -113,8 +113,25 @@ def _tables(settings: Settings, reader: Reader) -> Iterator[Check]:
     if astray:
         yield Check("identity", State.FAIL, f"{astray:,} aliases or records belong to nobody",
                     "rebuild the store from an empty file and sync")  # fmt: skip
-    if not twice and not astray:
-        yield Check("tables", State.OK, "every person, account, alias and event stands once")
+    wrong = _not_as_defined(reader)
+    if wrong:
+        yield Check(
+            "users", State.FAIL, f"{wrong:,} rows of users are not what headrace.users_defined says",
+            "rebuild the store from an empty file and sync, and report how it came about",
+        )  # fmt: skip
+    if not (twice or astray or wrong):
+        yield Check("tables", State.OK, "every person stands once, as defined; so do accounts, aliases and events")
+
+
+def _not_as_defined(reader: Reader) -> int:
+    """Count the rows in which the table `users` and its defining query differ."""
+    there = rows(reader.query("SELECT view_name FROM duckdb_views() WHERE view_name = 'users_defined'"))
+    if not there:
+        return 0
+    columns = ", ".join(f'"{r["column_name"]}"' for r in rows(reader.query("DESCRIBE headrace.users_defined")))
+    table, defined = f"SELECT {columns} FROM users", f"SELECT {columns} FROM headrace.users_defined"
+    sql = f"SELECT count(*) AS n FROM (({table} EXCEPT {defined}) UNION ALL ({defined} EXCEPT {table}))"
+    return int(rows(reader.query(sql))[0]["n"])
 
 
 def _salesforce(settings: Settings) -> Iterator[Check]:

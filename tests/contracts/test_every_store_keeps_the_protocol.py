@@ -7,6 +7,7 @@ import pytest
 from integration.errors import UsageError
 from integration.store import tables
 from integration.store.answers import plain_rows
+from integration.store.projection import Part, Shape
 from integration.store.protocol import Column, ColumnType, Misfit, State, Store, Transaction
 
 TEXT, DECIMAL = ColumnType.TEXT, ColumnType.DECIMAL
@@ -259,14 +260,14 @@ def test_reads_in_a_transaction_see_its_own_writes_and_nobody_else_does(store: S
         write_states(tx, state("a", b'{"v":1}'))
         write_states(tx, state("a", '{"v":"é"}'.encode()), state("b", b"{}", "Lead"))
         assert tx.states("Contact", ["a", "zz", "a"]) == [State("a", '{"v":"é"}'.encode())]
-        assert tx.states_by("Contact", "AccountId", ["1", "2"]) == [State("a", '{"v":"é"}'.encode())]
-        assert tx.states_by_email("Contact", ["a@example.com"]) == [State("a", '{"v":"é"}'.encode())]
+        assert [f["Id"] for f in tx.facts("Contact", {"AccountId": ["1", "2"]}, ())] == ["a"]
+        assert [f["Id"] for f in tx.facts("Contact", {"Email": ["a@example.com"]}, ())] == ["a"]
         assert tx.rows("SELECT count(*) AS n FROM headrace.states") == [{"n": 2}]
         assert read(store, "SELECT count(*) AS n FROM headrace.states") == [{"n": 0}]
     assert read(store, "SELECT count(*) AS n FROM headrace.states") == [{"n": 2}]
 
 
-def test_states_are_found_by_id_field_and_email(store: Store) -> None:
+def test_states_are_found_by_id_and_facts_by_any_of_several_fields(store: Store) -> None:
     people = [("a", "1", "x@example.com"), ("b", "1", None), ("c", "2", "X@EXAMPLE.COM"), ("d", None, "y@example.com")]
     write(store, [{"Id": i, "AccountId": a, "Email": e} for i, a, e in people])
     with store.transaction() as tx:
@@ -277,9 +278,15 @@ def test_states_are_found_by_id_field_and_email(store: Store) -> None:
 
         assert ids(tx.states("Contact", iter(["d", "a", "nobody"]))) == ["a", "d"]
         assert tx.states("Contact", []) == []
-        assert ids(tx.states_by("Contact", "AccountId", {"1", "9"})) == ["a", "b"]
-        assert ids(tx.states_by("Contact", "Id", ["c"])) == ["c"]
-        assert ids(tx.states_by_email("Contact", ["x@example.com"])) == ["a", "c"]
+
+        def found(**any_of: list[str]) -> list[str]:
+            return sorted(f["Id"] for f in tx.facts("Contact", any_of, ("AccountId",)))
+
+        assert found(AccountId=["1", "9"]) == ["a", "b"]
+        assert found(Id=["c"]) == ["c"]
+        assert found(Email=["x@example.com"]) == ["a", "c"]
+        assert found(Id=["d", "a"], Email=["x@example.com"], AccountId=[]) == ["a", "c", "d"]
+        assert found(Id=[], Email=[]) == []
         assert tx.all_ids("Contact") == ["a", "b", "c", "d"]
 
 
@@ -287,9 +294,67 @@ def test_a_field_or_an_object_without_a_column_finds_nothing(store: Store) -> No
     with store.transaction() as tx:
         tx.ensure_columns(CONTACT, [PEOPLE[0]])
         write_states(tx, state("a"))
-        assert tx.states_by("Contact", "Unheard_Of__c", ["1"]) == []
-        assert tx.states_by_email("Contact", ["x@example.com"]) == []
-        assert tx.states_by("Nothing__c", "Id", ["a"]) == []
+        tx.upsert(CONTACT, ("id",), [PEOPLE[0]], [{"Id": "a"}])
+        assert tx.facts("Contact", {"Unheard_Of__c": ["1"], "Email": ["x@example.com"]}, ()) == []
+        assert tx.facts("Nothing__c", {"Id": ["a"]}, ()) == []
+        [fact] = tx.facts("Contact", {"Id": ["a"]}, ("Email", "Unheard_Of__c"))
+        assert (fact["Id"], fact["is_deleted"], fact.get("Email"), fact.get("Unheard_Of__c")) == (
+            "a",
+            False,
+            None,
+            None,
+        )
+
+
+SHAPE = Shape(
+    {"Contact": frozenset({"id", "title", "score"})},
+    {"Contact": Part([("title", "sfdc_contact_title"), ("score", "sfdc_contact_score")])},
+)
+RAW = [
+    PEOPLE[0],
+    Column("title", TEXT),
+    Column("score", DECIMAL, 18, 2),
+    Column("systemmodstamp", ColumnType.TIMESTAMP),
+]
+WIDE = [*tables.USERS, Column("sfdc_contact_title", TEXT), Column("sfdc_contact_score", DECIMAL), *tables.ROLL_UPS]
+
+
+def person(user_id: str, contact_id: str | None) -> dict[str, Any]:
+    return {"user_id": user_id, "contact_id": contact_id, "is_deleted": False, "updated_at": "2026-01-01T00:00:00Z"}
+
+
+def test_users_are_copied_from_the_raw_tables_and_only_rows_that_differ_are_written(store: Store) -> None:
+    with store.transaction() as tx:
+        tx.ensure_columns(CONTACT, RAW)
+        tx.ensure_columns("users", WIDE)
+        tx.append(CONTACT, RAW, [{"id": i, "Id": i, "title": t} for i, t in (("a", "CEO"), ("b", "CFO"))])
+        tx.upsert(
+            "headrace.people", ("user_id",), tables.PEOPLE, [person("a", "a"), person("b", "b"), person("c", None)]
+        )
+        assert tx.project_users(SHAPE, ["a", "b", "c"]) == 3
+        assert tx.project_users(SHAPE, ["a", "b", "c", "nobody"]) == 0
+        tx.upsert(CONTACT, ("id",), RAW, [{"Id": "a", "title": None, "score": Decimal("1.23456")}])
+        tx.delete("headrace.people", "user_id", ["b"])
+        assert tx.project_users(SHAPE, ["a", "b", "c"]) == 2
+    found = read(
+        store, "SELECT user_id, sfdc_contact_title AS title, sfdc_contact_score AS score FROM users ORDER BY 1"
+    )
+    assert found == [
+        {"user_id": "a", "title": None, "score": Decimal("1.23456")},
+        {"user_id": "c", "title": None, "score": None},
+    ]
+
+
+def test_rows_older_than_a_time_are_forgotten(store: Store) -> None:
+    with store.transaction() as tx:
+        at = [("old", "2026-01-01T00:00:00Z"), ("new", "2026-02-01T00:00:00Z")]
+        tx.append("captures", tables.CAPTURES, [{"capture_id": i, "stored_at": t} for i, t in at])
+        tx.forget_before("captures", "stored_at", "2026-01-15T00:00:00Z")
+        assert tx.rows("SELECT capture_id FROM captures") == [{"capture_id": "new"}]
+
+
+def test_nothing_is_known_of_an_object_never_seen(store: Store) -> None:
+    with store.transaction() as tx:
         assert tx.all_ids("Nothing__c") == []
 
 

@@ -9,6 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from oracle import Watcher
+from shell import Shell
 
 from integration import settings as settings_module
 from integration.sandbox.clock import VirtualClock
@@ -50,6 +51,16 @@ class Company:
         """Ask the store."""
         with open_reader(self.settings.store_path) as reader:
             return rows(reader.query(sql))
+
+    @property
+    def folder(self) -> Path:
+        """Where the store lies."""
+        return self.settings.store_path.parent
+
+    @property
+    def shell(self) -> Shell:
+        """A terminal in that folder, with this company's settings."""
+        return Shell(self.folder, self.env)
 
     def live(self, operations: int, *, every_seconds: float = 7) -> list[str]:
         """Let things happen; time passes between them."""
@@ -107,3 +118,11 @@ def found(redis_url: str, tmp_path: Path) -> Iterator[Callable[..., Company]]:
     yield build
     for server in servers:
         server.stop()
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    """A terminal in an empty folder, without any settings."""
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    return Shell(folder, {})
