@@ -1,6 +1,8 @@
 """Record images: what a capture shows, as the core works with it."""
 
+import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from integration.core import exactjson, values
@@ -35,6 +37,16 @@ class Image(NamedTuple):
 
 
 _TEXTS = ("id", "org", "object", "record_id", "system_modstamp", "schema_id", "origin", "seen_at")
+_STAMPS = ("system_modstamp", "seen_at")
+_API_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*", re.ASCII)
+
+# What decides who a record is and whom it belongs to. The values of all other fields are judged by their columns.
+_TEXT_FIELDS = (
+    "AccountId", "ContactId", "ConvertedAccountId", "ConvertedContactId", "CreatedById", "CreatedDate", "Email",
+    "LastModifiedById", "LeadId", "MasterRecordId", "OpportunityId", "OwnerId", "WhatId", "WhoId",
+)  # fmt: skip
+_BRACES = 2
+"""A capture is an object with an object of fields in it: more braces are in texts, or a field holds no plain value."""
 
 
 def read(payload: bytes) -> Image:
@@ -44,25 +56,16 @@ def read(payload: bytes) -> Image:
     """
     try:
         raw = exactjson.loads(payload)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ValueError("data is not JSON") from None
     if not isinstance(raw, dict):
         raise ValueError("data is not a JSON object")
-    for name in _TEXTS:
-        if not isinstance(raw.get(name), str) or not raw[name]:
-            raise ValueError(f"{name} is missing or not text")
-    if len(raw["record_id"]) != 18 or not raw["record_id"].isalnum():
-        raise ValueError("record_id is not an 18-character Salesforce id")
-    if not _is_stamp(raw["system_modstamp"]):
-        raise ValueError("system_modstamp is not a time like 2024-01-22T16:26:15Z")
+    _check_head(raw)
     fields = raw.get("fields")
-    if not isinstance(raw.get("is_deleted"), bool):
-        raise ValueError("is_deleted is missing or not true or false")
-    if fields is None:
-        if not raw["is_deleted"]:
-            raise ValueError("fields are missing from a record that is not deleted")
-    elif not isinstance(fields, dict):
-        raise ValueError("fields is not a JSON object")
+    if fields is not None:
+        _check_fields(fields, raw["record_id"], payload)
+    elif not raw["is_deleted"]:
+        raise ValueError("fields are missing from a record that is not deleted")
     return Image(
         raw["object"],
         raw["record_id"],
@@ -98,5 +101,41 @@ def deleted_copy(before: Image, told: Image) -> Image:
     return image._replace(payload=exactjson.dumps(capture))
 
 
+def _check_head(raw: Mapping[str, Any]) -> None:
+    for name in _TEXTS:
+        if not isinstance(raw.get(name), str) or not raw[name]:
+            raise ValueError(f"{name} is missing or not text")
+    if not _API_NAME.fullmatch(raw["object"]):
+        raise ValueError("object is not the API name of an object")
+    if len(raw["record_id"]) != 18 or not raw["record_id"].isalnum():
+        raise ValueError("record_id is not an 18-character Salesforce id")
+    for name in _STAMPS:
+        if not _is_stamp(raw[name]):
+            raise ValueError(f"{name} is not a time like 2024-01-22T16:26:15Z")
+    if not isinstance(raw.get("is_deleted"), bool):
+        raise ValueError("is_deleted is missing or not true or false")
+
+
+def _check_fields(fields: Any, record_id: str, payload: bytes) -> None:
+    if not isinstance(fields, dict):
+        raise ValueError("fields is not a JSON object")
+    if fields.get("Id") != record_id:
+        raise ValueError("the field Id is not the record_id")
+    for name in _TEXT_FIELDS:
+        value = fields.get(name)
+        if value is not None and not isinstance(value, str):
+            raise ValueError(f"the field {name} is not text")
+    if payload.count(b"{") > _BRACES or b"[" in payload:
+        for name, value in fields.items():
+            if isinstance(value, dict | list):
+                raise ValueError(f"the field {name} holds more than one value")
+
+
 def _is_stamp(value: str) -> bool:
-    return len(value) >= 20 and value[4] == "-" and value[10] == "T" and value.endswith("Z")
+    if not (len(value) >= 20 and value[4] == "-" and value[10] == "T" and value.endswith("Z")):
+        return False
+    try:
+        datetime.fromisoformat(value)
+    except ValueError:
+        return False
+    return True

@@ -56,15 +56,15 @@ enrich = ["cbit__Clearbit__c"]
 
 PERSONAS = """\
 WITH per_account AS (
-  SELECT sfdc_contact_title AS title, sfdc_account_industry AS industry, account_id,
+  SELECT sfdc_contact_{kind} AS {name}, sfdc_account_industry AS industry, account_id,
          count(*) AS people, sum(sfdc_account_{revenue}) AS per_person, any_value(sfdc_account_{revenue}) AS once
   FROM users
-  WHERE NOT is_deleted AND account_id IS NOT NULL AND sfdc_contact_title IS NOT NULL{customers}
+  WHERE NOT is_deleted AND account_id IS NOT NULL AND sfdc_contact_{kind} IS NOT NULL{customers}
   GROUP BY ALL
 )
-SELECT title, industry, sum(people) AS people, count(*) AS accounts,
+SELECT {name}, industry, sum(people) AS people, count(*) AS accounts,
        sum(per_person) AS {revenue}_by_person, sum(once) AS {revenue}_by_account
-FROM per_account GROUP BY ALL ORDER BY {revenue}_by_account DESC NULLS LAST, people DESC, title LIMIT 10"""
+FROM per_account GROUP BY ALL ORDER BY {revenue}_by_account DESC NULLS LAST, people DESC, {name} LIMIT 10"""
 
 _CUSTOMERS = "\n    AND sfdc_account_account_type = 'Paying Customer'"
 
