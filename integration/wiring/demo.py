@@ -147,9 +147,12 @@ def _views(ask: Callable[[str], list[dict[str, Any]]]) -> list[View]:
     has_types = "sfdc_account_account_type" in columns and bool(
         ask("SELECT 1 FROM users WHERE sfdc_account_account_type = 'Paying Customer' LIMIT 1")
     )
-    personas = PERSONAS.format(revenue=revenue, customers=_CUSTOMERS if has_types else "")
-    title = "Who pays: title x industry" if has_types else "Who is there: title x industry"
-    views.append(View(f"{title}, revenue once per person and once per account", personas, ask(personas)))
+    who = "Who pays" if has_types else "Who is there"
+    for kind, name in (("title", "title"), ("cbit_role", "role")):
+        if f"sfdc_contact_{kind}" in columns:
+            customers = _CUSTOMERS if has_types else ""
+            sql = PERSONAS.format(kind=kind, name=name, revenue=revenue, customers=customers)
+            views.append(View(f"{who}: {name} x industry, revenue once per person and once per account", sql, ask(sql)))
     return views
 
 
