@@ -150,7 +150,7 @@ class Flattener:
             return Reject(entry, f"The entry is not a capture: {error}.")
         if read.capture_id in unfit:
             return Reject(entry, unfit[read.capture_id])
-        if not read.known_by_id_only and not self._catalogs.know(read.schema_id):
+        if not read.known_by_id_only and not self._catalogs.describes(read.schema_id, read.object):
             return Reject(
                 entry, f"No description {read.schema_id} of {read.object} is known, so its fields can't be typed."
             )

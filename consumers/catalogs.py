@@ -47,10 +47,12 @@ class Catalogs:
         self._refresh()
         self.shape = self._draw()
 
-    def know(self, schema_id: str) -> bool:
-        """Tell whether fields read with this schema can be typed, after asking for it if need be."""
-        if schema_id in self._schemas:
-            return True
+    def describes(self, schema_id: str, object_name: str) -> bool:
+        """Tell whether this schema is known (after asking for it if need be) and describes this object."""
+        known = schema_id in self._schemas or self._learn(schema_id)
+        return known and self._schemas[schema_id].object == object_name
+
+    def _learn(self, schema_id: str) -> bool:
         body = self._fetch(schema_id)
         if body is None:
             return False

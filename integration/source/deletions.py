@@ -107,8 +107,8 @@ class DeleteLog:
 
     def _tell_gap(self, name: str, since: str, until: str) -> None:
         self._report.notes.append(
-            f"{name}: Salesforce no longer tells what was deleted for good between {since} and {until}; "
-            f"`headrace sweep {name}` finds it."
+            f"{name}: Salesforce no longer tells what was deleted for good between {since} and {until}; what was "
+            "stays in the store until it is rebuilt from an empty file."
         )
 
     def _still_visible(self) -> set[str]:
