@@ -16,6 +16,7 @@ from consumers.known import Memory
 from consumers.people import write_people
 from consumers.reach import reach
 from integration.core import exactjson, image, naming
+from integration.core.catalog import ObjectSchema
 from integration.core.flatten import Outcome, flatten
 from integration.core.image import Image
 from integration.store import tables
@@ -98,7 +99,12 @@ class Flattener:
                 r["stream"]: r["offset"] for r in tx.rows('SELECT stream, "offset" FROM headrace.positions')
             }
             self._catalogs = Catalogs(tx, rules.enrich, rules.names, fetch_schema)
-            self._views = {r["name"] for r in tx.rows("SELECT DISTINCT name FROM events")}
+
+    def announce(self, schemas: Iterable[ObjectSchema]) -> None:
+        """Make tables, columns and views for these objects, whether or not a record ever comes."""
+        with self._store.transaction() as tx:
+            self._catalogs.save(tx, self._catalogs.announce(schemas), self._now())
+        self._catalogs.committed()
 
     def apply(self, entries: Sequence[Entry]) -> Applied:
         """Store a batch. Entries that can't be used come back as rejects, recorded with their position.
@@ -137,7 +143,6 @@ class Flattener:
         self._catalogs.committed()
         self.positions.update(reached)
         self._memory.put(written)
-        self._views.update(row["name"] for row in applied.happened)
         return applied
 
     def _read(self, entry: Entry, unfit: Mapping[str, str]) -> Image | Reject:
@@ -241,10 +246,6 @@ class Flattener:
             row["user_id"] = users.get(row["alias"])
         tx.append("events", tables.EVENTS, events)
         tx.append("changes", tables.CHANGES, changes)
-        for name in sorted({e["name"] for e in events} - self._views):
-            tx.ensure_view(
-                naming.view_name(name), f"SELECT * FROM events WHERE name = '{name.replace(chr(39), chr(39) * 2)}'"
-            )
 
 
 class _UnfitError(Exception):

@@ -1,11 +1,11 @@
 """What is known of objects: their schemas, the names given to their fields, and how lookups are flattened in."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import structlog
 
-from integration.core import catalog, naming, project
+from integration.core import catalog, cause, naming, project
 from integration.core.catalog import ObjectSchema
 from integration.core.columns import Column, ColumnType
 from integration.core.project import PERSON_OBJECTS
@@ -47,6 +47,14 @@ class Catalogs:
         self._refresh()
         self.shape = self._draw()
 
+    def announce(self, schemas: Iterable[ObjectSchema]) -> set[str]:
+        """Take in descriptions before any record comes with them; return their ids, for `save`."""
+        told = list(schemas)
+        for schema in told:
+            if schema.schema_id not in self._schemas:
+                self._add(schema)
+        return {schema.schema_id for schema in told}
+
     def describes(self, schema_id: str, object_name: str) -> bool:
         """Tell whether this schema is known (after asking for it if need be) and describes this object."""
         known = schema_id in self._schemas or self._learn(schema_id)
@@ -87,6 +95,9 @@ class Catalogs:
         tx.ensure_view("accounts", accounts_view(self.shape), own=True)
         fixed = [c.name for c in (*tables.USERS, *tables.ROLL_UPS)]
         tx.ensure_view("headrace.users_defined", users_select(self.shape, "headrace.people", fixed), own=True)
+        for name in sorted({name for schema in fresh for name in cause.event_names(schema.object)}):
+            # There from the start, so that a question about what has not happened yet has an answer: nothing.
+            tx.ensure_view(naming.view_name(name), tables.event_view(name), own=True)
         known_objects = {self._schemas[i].object for i in self._saved}
         tx.append(
             "headrace.schemas",

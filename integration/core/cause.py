@@ -12,6 +12,23 @@ _PEOPLE = frozenset({"Contact", "Lead"})
 LIFE_CAUSES = ("Created", "Deleted", "Restored", "Merged")
 
 
+_ALWAYS = ("Created", "Deleted", "Restored", "Updated")
+_PARTICULAR = {
+    "Lead": ("Lead Converted", "Email Changed"),
+    "Opportunity": ("Opportunity Won", "Opportunity Lost", "Opportunity Stage Changed"),
+    "Contact": ("Account Changed", "Email Changed"),
+    "Task": ("Task Completed",),
+    "CampaignMember": ("Campaign Responded",),
+}
+
+
+def event_names(object_name: str) -> list[str]:
+    """List every name that an event of this object can have."""
+    lives = (*_ALWAYS, "Merged") if object_name in _MERGEABLE else _ALWAYS
+    names = [f"{naming.words(object_name)} {life}" for life in lives]
+    return [*names, *_PARTICULAR.get(object_name, ()), "Owner Changed"]
+
+
 def life_cause(
     object_name: str, before: tuple[bool, Mapping[str, Any]] | None, is_deleted: bool, after: Mapping[str, Any]
 ) -> str | None:

@@ -8,6 +8,7 @@ from importlib.resources import files
 
 from integration.core.columns import Column, ColumnType
 from integration.store.projection import Shape, accounts_view
+from integration.store.quoting import literal
 
 SCHEMA_VERSION = 1
 """Raised when a table below changes in a way that an older headrace could not read."""
@@ -144,6 +145,11 @@ def view_sql(name: str) -> str:
     if name == "accounts":
         return accounts_view(Shape())
     return files("integration.store").joinpath("sql", f"{name}.sql").read_text("utf-8")
+
+
+def event_view(name: str) -> str:
+    """Return the SELECT of the view of an event name."""
+    return f"SELECT * FROM events WHERE name = {literal(name)}"
 
 
 def names() -> Iterable[str]:

@@ -5,7 +5,7 @@ import gc
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -214,14 +214,19 @@ async def consume_for_ever(settings: Settings, consumer: Consumer, streams: Stre
 
 
 def consumer(
-    settings: Settings, store: DuckDBStore, streams: Streams, progress: Progress, described: Iterable[str] = ()
+    settings: Settings,
+    store: DuckDBStore,
+    streams: Streams,
+    progress: Progress,
+    described: Sequence[ObjectSchema] = (),
 ) -> Consumer:
-    """Return a consumer of every stream there is to consume."""
+    """Return a consumer of every stream there is to consume, the tables of all described objects made ready."""
     # A batch makes many small objects and no circles of them. The collector's default thresholds would walk them all
     # again and again: a tenth of the CPU of a first sync.
     gc.set_threshold(100_000, 20, 50)
     flattener = parts.flattener(settings, store, streams.client)
-    found = parts.stream_names(settings, streams.client, described)
+    flattener.announce(described)
+    found = parts.stream_names(settings, streams.client, [schema.object for schema in described])
     return Consumer(streams.url, streams.client, flattener, found, now=now, on_applied=progress.stored)
 
 

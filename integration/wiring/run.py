@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 
+from integration.core.catalog import ObjectSchema
 from integration.settings import Settings
 from integration.wiring import owner, parts, pipeline
 from integration.wiring.pipeline import Polling, Progress
@@ -17,7 +18,7 @@ from integration.wiring.streams import open_streams
 
 log = structlog.get_logger()
 
-_GRACE_SECONDS = 20.0
+_GRACE_SECONDS = 15.0
 
 
 class Role(StrEnum):
@@ -37,7 +38,7 @@ def run(
     on_ready: Callable[[str | None], None] | None = None,
     stop: threading.Event | None = None,
 ) -> Progress:
-    """Work until SIGTERM, SIGINT or `stop`; then finish the batches in hand (20 s at most) and return.
+    """Work until SIGTERM, SIGINT or `stop`; then finish the batches in hand (15 s at most) and return.
 
     `on_ready` gets the address of the query endpoint (None where the role has none) once everything is connected.
     """
@@ -85,7 +86,7 @@ class _Worker:
         source = parts.salesforce(settings) if polls else None
         url = None
         jobs: list[Any] = []
-        described: list[str] = []
+        described: list[ObjectSchema] = []
         store = stack.enter_context(parts.open_store(settings)) if role is not Role.POLLER else None
         if store is not None:
             url = stack.enter_context(owner.answering_queries(settings, store, port=settings.web.port))
@@ -95,7 +96,7 @@ class _Worker:
             schemas = await self._unless_stopped(pipeline.in_thread(polling.describe))
             if schemas is None:
                 return
-            described = [s.object for s in schemas]
+            described = schemas
             jobs.append(pipeline.in_thread(lambda: polling.for_ever(self._stop)))
         if consumes and store is not None and streams is not None:
             consumer = pipeline.consumer(settings, store, streams, self._progress, described)

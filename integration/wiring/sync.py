@@ -78,7 +78,7 @@ def _work(settings: Settings, source: SalesforceClient, store: DuckDBStore, prog
     with open_streams(settings) as streams:
         polling = Polling(settings, source, streams, progress)
         described = polling.describe()
-        consumer = pipeline.consumer(settings, store, streams, progress, [s.object for s in described])
+        consumer = pipeline.consumer(settings, store, streams, progress, described)
 
         def poll(should_stop: Callable[[], bool]) -> None:
             polling.once(deleted=True, should_stop=should_stop)

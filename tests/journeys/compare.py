@@ -32,6 +32,7 @@ def differences(company: Any) -> list[str]:
     return [
         *_raw(company, watcher),
         *_people(company, watcher),
+        *_definition(company),
         *_accounts(company, watcher),
         *_events(company, watcher),
         *_identities(company, watcher),
@@ -41,6 +42,13 @@ def differences(company: Any) -> list[str]:
 def assert_equal(company: Any) -> None:
     """Fail with every difference, one a line."""
     found = differences(company)
+    assert not found, f"{len(found)} differences:\n" + "\n".join(found[:25])
+
+
+def assert_state_equal(company: Any) -> None:
+    """The same for what does not depend on when polls happened; the changes of each field must form a chain."""
+    watcher: Watcher = company.watcher
+    found = [*_raw(company, watcher), *_people(company, watcher), *_accounts(company, watcher), *_chains(company)]
     assert not found, f"{len(found)} differences:\n" + "\n".join(found[:25])
 
 
@@ -111,6 +119,14 @@ def _people(company: Any, watcher: Watcher) -> list[str]:
     return found
 
 
+def _definition(company: Any) -> list[str]:
+    """The table equals its defining query at all times."""
+    columns = ", ".join(f'"{r["column_name"]}"' for r in company.query("DESCRIBE headrace.users_defined"))
+    table, defined = f"SELECT {columns} FROM users", f"SELECT {columns} FROM headrace.users_defined"
+    rows = company.query(f"({table} EXCEPT {defined}) UNION ALL ({defined} EXCEPT {table})")
+    return [f"user {r['user_id']} is not as headrace.users_defined says" for r in rows]
+
+
 def _accounts(company: Any, watcher: Watcher) -> list[str]:
     stored = {r["account_id"]: r for r in company.query("SELECT * FROM accounts")}
     expected = watcher.accounts()
@@ -149,6 +165,19 @@ def _events(company: Any, watcher: Watcher) -> list[str]:
     )
     found = [f"event {e} is missing" for e in (expected - stored).elements()]
     found += [f"event {e} is one too many" for e in (stored - expected).elements()]
+    return found
+
+
+def _chains(company: Any) -> list[str]:
+    """Each change of a field begins where the last one ended."""
+    sql = "SELECT * FROM changes JOIN events USING (event_id) ORDER BY changes.time, events.stored_at"
+    last: dict[tuple[str, str], str | None] = {}
+    found = []
+    for row in company.query(sql):
+        key = (row["record_id"], row["field"])
+        if key in last and last[key] != row["old_value"]:
+            found.append(f"{key} changed from {row['old_value']!r}, but it was {last[key]!r}")
+        last[key] = row["new_value"]
     return found
 
 
