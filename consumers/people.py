@@ -39,7 +39,7 @@ def write_people(tx: Transaction, reached: Reach, catalogs: Catalogs, rules: Ide
     records = close_over(tx, reached.stitch, reached.emails)
     people = identity.stitch(records, match_email=rules.match_email, max_cluster=rules.max_cluster)
     shared = identity.shared_mailboxes(records.values(), rules.max_cluster)
-    done.user_of = _write_identities(tx, people, shared, records)
+    done.user_of = _write_identities(tx, people, shared, records, reached.emails)
     deals = _deals(tx, records.values())
     rows = [project.person_row(person, deals) for person in people]
     gone = records.keys() - {row["user_id"] for row in rows}
@@ -69,11 +69,11 @@ def _deals(tx: Transaction, records: Iterable[Record]) -> Deals:
 
 
 def _write_identities(
-    tx: Transaction, people: Sequence[Person], shared: set[str], records: Mapping[str, Record]
+    tx: Transaction, people: Sequence[Person], shared: set[str], records: Mapping[str, Record], old_emails: set[str]
 ) -> dict[str, str]:
-    """Replace the aliases of these records; point earlier events at the people their aliases belong to now."""
+    """Replace the aliases of these records, e-mails given up included; point earlier events at their people of now."""
     rows = identity.identities(people, shared)
-    aliases = sorted({*records, *(r.email for r in records.values() if r.email)})
+    aliases = sorted({*records, *old_emails, *(r.email for r in records.values() if r.email)})
     if not aliases:
         return {}
     stored = tx.rows("SELECT alias, kind, user_id, since, why FROM identities WHERE alias = any(?)", [aliases])

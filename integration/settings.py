@@ -208,7 +208,10 @@ class PrivacySettings(Section):
     """What is never stored in the clear."""
 
     exclude: list[str] = Field(default=[], description="globs of fields (`Contact.Birthdate`) that are never stored")
-    hash: list[str] = Field(default=[], description="globs of fields that are stored as keyed hashes")
+    hash: list[str] = Field(
+        default=[],
+        description="globs of fields stored as keyed hashes; not in this version, so anything here is refused",
+    )
 
 
 class WebSettings(Section):

@@ -43,7 +43,7 @@ def opening(error: duckdb.Error, path: Path) -> HeadraceError:
         return ConfigError(f"{path} is a directory: store.url must name a file, for example {path}/headrace.duckdb.")
     return UnreachableError(
         f"{path} can't be used as a store ({first_line(error)}): "
-        "restore it from a copy, or move it away and run headrace backfill."
+        "restore it from a copy, or move it away and run headrace sync: the streams and Salesforce fill a new one."
     )
 
 
@@ -91,7 +91,9 @@ def writing(error: duckdb.Error) -> HeadraceError:
     if isinstance(error, duckdb.IOException | duckdb.FatalException):
         return UnreachableError(f"The store can't be written ({line}): look at its disk, then start again.")
     if isinstance(error, duckdb.OutOfMemoryException):
-        return RunError("The store has too little memory for this batch: raise store.memory_limit.")
+        return RunError(
+            "The store has too little memory for this batch: end what else uses the machine's, or give it more."
+        )
     if isinstance(error, duckdb.DataError):
         # DuckDB's sentence would show the value: personal data has no place in logs.
         column = _SOURCE_COLUMN.search(str(error))

@@ -135,13 +135,14 @@ def _not_as_defined(reader: Reader) -> int:
 
 
 def _salesforce(settings: Settings) -> Iterator[Check]:
+    parts.watched_objects(settings)
     source = parts.salesforce(settings)
     shown = {str(o["name"]) for o in source.objects()}
     yield Check("salesforce", State.OK, f"logged in to org {source.org_id}, {len(shown)} objects visible")
     for name in settings.watched:
         if name not in shown:
             yield Check(
-                f"object {name}", State.WARN, "the login does not see it",
+                f"object {name}", State.WARN, f"the login does not see {name}",
                 "grant the integration user read access to it (Setup > Permission Sets), or set "
                 f"objects.{name}.enabled = false",
             )  # fmt: skip

@@ -1,14 +1,14 @@
 """Settings in, working parts out. Nothing here does work of its own."""
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 
 import structlog
 
 from consumers.apply import Flattener, Rules
-from integration.core.catalog import ObjectSchema
+from integration.core.catalog import ObjectSchema, schema_from_describe
 from integration.errors import ConfigError, UnreachableError
 from integration.settings import DEFAULT_OBJECTS, Settings
 from integration.source.client import SalesforceClient
@@ -76,17 +76,11 @@ def poller(settings: Settings, source: SalesforceClient, client: Client) -> tupl
 
     Raises ConfigError when a setting names an object or a lookup field that the org does not show.
     """
-    wanted = watched_objects(settings)
-    found = Poller(source, Publisher(client), objects=wanted, overlap_seconds=settings.poll.overlap_seconds, log=log)
+    objects = [*watched_objects(settings), *_enriched(settings, source)]
+    _check_settings_reach(settings, {o.name for o in objects})
+    objects.sort(key=lambda o: _place(o.name))
+    found = Poller(source, Publisher(client), objects=objects, overlap_seconds=settings.poll.overlap_seconds, log=log)
     schemas = found.describe()
-    added = _enriched(settings, schemas)
-    _check_settings_reach(settings, {o.name for o in (*wanted, *added)})
-    if added:
-        objects = sorted([*wanted, *added], key=lambda o: _place(o.name))
-        found = Poller(
-            source, Publisher(client), objects=objects, overlap_seconds=settings.poll.overlap_seconds, log=log
-        )
-        schemas = found.describe()
     for name, sentence in found.skipped.items():
         log.info("object not watched", object=name, detail=sentence)
     return found, schemas
@@ -136,21 +130,21 @@ def _watch(settings: Settings, name: str) -> WatchedObject:
     return WatchedObject(name, only=tuple(one.fields), exclude=(*one.exclude, *private), required=required)
 
 
-def _enriched(settings: Settings, schemas: Sequence[ObjectSchema]) -> list[WatchedObject]:
+def _enriched(settings: Settings, source: SalesforceClient) -> list[WatchedObject]:
     """Return the objects that lookups named in `enrich` point at, as far as they are not watched already."""
-    shown: Mapping[str, ObjectSchema] = {s.object: s for s in schemas}
     added: dict[str, WatchedObject] = {}
     for name, one in settings.objects.items():
-        for lookup in one.enrich if name in shown else ():
-            field = shown[name].field(lookup)
+        if not one.enrich or name not in settings.watched:
+            continue
+        schema = schema_from_describe(source.describe(name))
+        for lookup in one.enrich:
+            field = schema.field(lookup) if schema else None
             if field is None or not field.reference_to:
                 raise ConfigError(
                     f"objects.{name}.enrich names {lookup}, which is not a lookup field that the login can read on "
                     f"{name}: correct the name, or grant the integration user access to it."
                 )
-            for target in field.reference_to:
-                if target not in settings.watched:
-                    added[target] = _watch(settings, target)
+            added |= {t: _watch(settings, t) for t in field.reference_to if t not in settings.watched}
     return list(added.values())
 
 

@@ -112,6 +112,8 @@ class Polling:
         poller = self._ready()
         refused = parts.check_budget(self._settings, self._source)
         if refused is not None:
+            # One call, so that the next time is judged by what is free then.
+            self._source.limits()
             raise refused
         self._count(poller.cycle(should_stop=should_stop))
         if deleted and not should_stop():
@@ -180,6 +182,21 @@ def in_thread(work: Callable[[], Any]) -> "asyncio.Future[Any]":
     return done
 
 
+def tell_in_one_line() -> None:
+    """Have the event loop log what a task of some library left unsaid in one line, its traceback at debug only.
+
+    When everything ends at once, connections are cut under tasks that nobody waits for any more.
+    """
+
+    def tell(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        kind = f" ({type(error).__name__})" if error is not None else ""
+        log.warning("event loop", detail=f"{context.get('message')}{kind}")
+        log.debug("event loop", exc_info=error)
+
+    asyncio.get_running_loop().set_exception_handler(tell)
+
+
 async def drain_while(
     consumer: Consumer, streams: Streams, progress: Progress, work: Callable[[Callable[[], bool]], None]
 ) -> None:
@@ -187,6 +204,7 @@ async def drain_while(
 
     `work` is handed a question to ask now and then: whether it should stop early.
     """
+    tell_in_one_line()
     stop = threading.Event()
     try:
         await consumer.start()

@@ -71,6 +71,7 @@ class _Worker:
 
     async def run(self) -> None:
         """Connect everything, then work until told to stop."""
+        pipeline.tell_in_one_line()
         self._listen()
         relay = asyncio.create_task(self._relay())
         try:

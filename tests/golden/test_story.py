@@ -31,7 +31,7 @@ def test_a_customers_story_means_what_the_golden_files_say(tmp_path: Path, pytes
 
     for name, found in told.items():
         golden = HERE / f"{name}.jsonl"
-        text = "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in found)
+        text = "".join(json.dumps(row, ensure_ascii=False, default=str, sort_keys=True) + "\n" for row in found)
         if pytestconfig.getoption("--write-golden"):
             golden.write_text(text, encoding="utf-8")
         assert text.splitlines() == golden.read_text(encoding="utf-8").splitlines(), name

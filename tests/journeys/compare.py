@@ -189,6 +189,11 @@ def _identities(company: Any, watcher: Watcher) -> list[str]:
     aliases = Counter(r["alias"] for r in rows)
     found += [f"alias {a} stands {n} times" for a, n in aliases.items() if n > 1]
     found += [f"record {i} belongs to nobody" for i in people - aliases.keys()]
+    emails = {
+        str(r.get("Email") or "").strip().lower() for n in ("Contact", "Lead") for r in watcher.all(n).values()
+    } - {""}
+    told = {r["alias"] for r in rows if r["kind"] == "email"}
+    found += [f"e-mail {e} is an alias too many or too few" for e in emails ^ told]
     owner = {r["alias"]: r["user_id"] for r in rows}
     for row in company.query("SELECT DISTINCT alias, user_id FROM events WHERE alias IS NOT NULL"):
         if row["user_id"] != owner.get(row["alias"]):

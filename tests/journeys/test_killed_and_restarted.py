@@ -157,6 +157,7 @@ def test_a_worker_told_to_end_in_the_middle_ends_well_and_loses_nothing(found: F
     assert_nothing_lost_or_left(company)
 
 
+@pytest.mark.slow
 def test_a_worker_whose_org_does_not_answer_ends_in_time_all_the_same(found: Found) -> None:
     company = found(accounts=1, HEADRACE_WEB__PORT="0", HEADRACE_POLL__INTERVAL_SECONDS="0.1")
     company.sync()
