@@ -45,8 +45,6 @@ _TEXT_FIELDS = (
     "AccountId", "ContactId", "ConvertedAccountId", "ConvertedContactId", "CreatedById", "CreatedDate", "Email",
     "LastModifiedById", "LeadId", "MasterRecordId", "OpportunityId", "OwnerId", "WhatId", "WhoId",
 )  # fmt: skip
-_BRACES = 2
-"""A capture is an object with an object of fields in it: more braces are in texts, or a field holds no plain value."""
 
 
 def read(payload: bytes) -> Image:
@@ -63,7 +61,7 @@ def read(payload: bytes) -> Image:
     _check_head(raw)
     fields = raw.get("fields")
     if fields is not None:
-        _check_fields(fields, raw["record_id"], payload)
+        _check_fields(fields, raw["record_id"])
     elif not raw["is_deleted"]:
         raise ValueError("fields are missing from a record that is not deleted")
     return Image(
@@ -116,7 +114,7 @@ def _check_head(raw: Mapping[str, Any]) -> None:
         raise ValueError("is_deleted is missing or not true or false")
 
 
-def _check_fields(fields: Any, record_id: str, payload: bytes) -> None:
+def _check_fields(fields: Any, record_id: str) -> None:
     if not isinstance(fields, dict):
         raise ValueError("fields is not a JSON object")
     if fields.get("Id") != record_id:
@@ -125,10 +123,6 @@ def _check_fields(fields: Any, record_id: str, payload: bytes) -> None:
         value = fields.get(name)
         if value is not None and not isinstance(value, str):
             raise ValueError(f"the field {name} is not text")
-    if payload.count(b"{") > _BRACES or b"[" in payload:
-        for name, value in fields.items():
-            if isinstance(value, dict | list):
-                raise ValueError(f"the field {name} holds more than one value")
 
 
 def _is_stamp(value: str) -> bool:

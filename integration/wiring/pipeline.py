@@ -30,6 +30,7 @@ log = structlog.get_logger()
 
 _LOOK_SECONDS = 0.05
 _NEW_STREAMS_SECONDS = 5.0
+_LAST_PAGE_SECONDS = 5.0
 _DELETED_LOG_SECONDS = 300
 """Salesforce asks not to read the delete log more often than every five minutes."""
 
@@ -206,15 +207,20 @@ async def drain_while(
     """
     tell_in_one_line()
     stop = threading.Event()
+    working: asyncio.Future[Any] | None = None
     try:
         await consumer.start()
-        await _either(in_thread(lambda: work(stop.is_set)), consumer)
+        working = in_thread(lambda: work(stop.is_set))
+        await _either(asyncio.shield(working), consumer)
         progress.polled = True
         while not await asyncio.to_thread(_empty, streams, consumer):
             await _either(asyncio.sleep(_LOOK_SECONDS), consumer)
     finally:
         stop.set()
         await consumer.stop()
+        if working is not None:
+            # It stops after the page in hand; only an answer that does not come is not waited for.
+            await asyncio.wait({working}, timeout=_LAST_PAGE_SECONDS)
 
 
 async def consume_for_ever(settings: Settings, consumer: Consumer, streams: Streams, stop: asyncio.Event) -> None:

@@ -156,8 +156,8 @@ def _events(company: Any, watcher: Watcher) -> list[str]:
             mine.append((row["field"], row["old_value"], row["new_value"]))
     stored = Counter(
         (r["object"], r["record_id"], r["name"], tuple(changes.get(r["event_id"], ())))
-        for r in company.query("SELECT * FROM events WHERE object <> 'cbit__Clearbit__c'")
-        if changes.get(r["event_id"]) or r["event_id"] not in late
+        for r in company.query("SELECT * FROM events")
+        if r["object"] in WATCHED and (changes.get(r["event_id"]) or r["event_id"] not in late)
     )
     expected = Counter(
         (o, i, name, tuple((f, text(a, kinds[(o, f)]), text(b, kinds[(o, f)])) for f, a, b in changed))

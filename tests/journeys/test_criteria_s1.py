@@ -1,0 +1,353 @@
+"""Story 1, target personas with SQL: each test is one of the acceptance criteria that the CRM side can answer.
+
+Product events come later, so `sign_up` is made from the e-mails of contacts (or leads): everybody whose address belongs
+to one live record alone signed up once, from a campaign that a hash of the address decides.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from compare import assert_equal
+
+from integration.sandbox.model import FieldDef, ObjectDef
+from integration.stream import inspect
+from integration.stream.connection import connect
+
+Found = Callable[..., Any]
+
+LEAD_TOO = {"HEADRACE_OBJECTS__Lead__ENRICH": "cbit__Clearbit__c"}
+
+SIGN_UP = """
+WITH address AS (
+  SELECT lower(trim(email)) AS email FROM salesforce.{table} WHERE NOT is_deleted AND email IS NOT NULL {alive}
+  GROUP BY 1 HAVING count(*) = 1
+), sign_up AS (
+  SELECT users.user_id, ['spring', 'webinar', 'referral', 'launch'][1 + CAST(hash(address.email) % 4 AS BIGINT)] AS utm_campaign,
+         DATE '2026-01-01' + CAST(hash(address.email) % 60 AS INTEGER) AS day
+  FROM address JOIN users ON users.identity = address.email
+  WHERE NOT users.is_deleted AND hash(address.email) % 5 > 0
+)
+"""
+OF_CONTACTS = SIGN_UP.format(table="contact", alive="")
+OF_LEADS = SIGN_UP.format(
+    table="lead",
+    alive="AND NOT isconverted AND lower(trim(email)) NOT IN "
+    "(SELECT lower(trim(email)) FROM salesforce.contact WHERE NOT is_deleted AND email IS NOT NULL)",
+)
+
+# The path of the raw tables: five of them.
+RAW_CONTACTS = """
+FROM sign_up JOIN users ON sign_up.user_id = users.user_id
+JOIN salesforce.contact ON users.identity = lower(trim(contact.email)) AND NOT contact.is_deleted
+LEFT JOIN salesforce.cbit__clearbit__c AS cbit ON contact.cbit__clearbit__c = cbit.id
+LEFT JOIN salesforce.account ON contact.accountid = account.id
+LEFT JOIN salesforce.cbit__clearbit__c AS company ON account.cbit__clearbit__c = company.id
+"""
+SIMPLE = "FROM users JOIN sign_up USING (user_id)"
+
+
+@pytest.fixture
+def company(found: Found) -> Any:
+    """A company with some history behind its first sync."""
+    made = found(accounts=25, **LEAD_TOO)
+    boxes = [r["Id"] for r in made.org.records("cbit__Clearbit__c") if r["cbit__Role__c"]]
+    for number, lead in enumerate(made.org.records("Lead")):
+        if not lead["IsConverted"]:
+            made.org.update("Lead", lead["Id"], {"cbit__Clearbit__c": boxes[number]})
+    made.sync()
+    made.live(40)
+    made.sync()
+    return made
+
+
+def same(company: Any, raw: str, simple: str, *, rows: int = 3) -> list[dict[str, Any]]:
+    """Return what both queries answer, after seeing that it is the same and not nothing."""
+    answers = [sorted(map(repr, company.query(sql))) for sql in (raw, simple)]
+    assert answers[0] == answers[1]
+    assert len(answers[0]) >= rows
+    return list(company.query(simple))
+
+
+def test_s1_01_the_source_tables_can_be_asked(company: Any) -> None:
+    for table, columns in {
+        "users": "user_id, identity",
+        "salesforce.contact": "id, email, title, accountid, cbit__clearbit__c, is_deleted",
+        "salesforce.lead": "id, email, status, company, isconverted",
+        "salesforce.account": "id, type, mrr__c, arr__c, industry",
+        "salesforce.opportunity": "id, stagename, amount, accountid, iswon",
+        "salesforce.task": "id, subject, whoid, whatid, isclosed",
+        "salesforce.cbit__clearbit__c": "id, cbit__role__c, cbit__company_industry__c",
+    }.items():
+        assert company.query(f"SELECT {columns} FROM {table} LIMIT 1"), table
+    identities = {r["identity"] for r in company.query("SELECT identity FROM users WHERE contact_id IS NOT NULL")}
+    wanted = {(r["Email"] or "").strip().lower() or None for r in company.org.records("Contact")}
+    assert identities - {None} == wanted - {None}
+
+
+def test_s1_02_the_raw_join_path_holds_for_contacts_and_for_leads(company: Any) -> None:
+    columns = "users.user_id, cbit.id AS cbit_id, {} AS record_id"
+    contacts = company.query(
+        f"{OF_CONTACTS} SELECT {columns.format('contact.id')}, account.id AS account_id {RAW_CONTACTS}"
+    )
+    assert len(contacts) > 30
+    for row in contacts:
+        record = company.org.get("Contact", row["record_id"])
+        assert (row["cbit_id"], row["account_id"]) == (record["cbit__Clearbit__c"], record["AccountId"])
+    leads = company.query(
+        f"{OF_LEADS} SELECT {columns.format('lead.id')} FROM sign_up JOIN users USING (user_id) "
+        "JOIN salesforce.lead ON users.identity = lower(trim(lead.email)) AND NOT lead.is_deleted AND NOT isconverted "
+        "JOIN salesforce.cbit__clearbit__c AS cbit ON lead.cbit__clearbit__c = cbit.id"
+    )
+    assert len(leads) > 5
+    for row in leads:
+        assert row["cbit_id"] == company.org.get("Lead", row["record_id"])["cbit__Clearbit__c"]
+
+
+def test_s1_03_each_sign_up_with_role_industry_and_yearly_revenue(company: Any) -> None:
+    raw = f"""{OF_CONTACTS} SELECT users.user_id, sign_up.day, cbit.cbit__employment_role__c AS role,
+        cbit.cbit__employment_seniority__c AS seniority, cbit.cbit__company_category_industry__c AS industry,
+        cbit.cbit__company_category_sector__c AS sector, account.mrr__c * 12 AS arr
+        {RAW_CONTACTS} WHERE account.type = 'Paying Customer'"""
+    simple = f"""{OF_CONTACTS} SELECT user_id, sign_up.day, sfdc_contact_cbit_employment_role AS role,
+        sfdc_contact_cbit_employment_seniority AS seniority, sfdc_contact_cbit_company_category_industry AS industry,
+        sfdc_contact_cbit_company_category_sector AS sector, sfdc_account_arr AS arr
+        {SIMPLE} WHERE sfdc_account_account_type = 'Paying Customer'"""
+    rows = same(company, raw, simple)
+    assert all(row["arr"] is not None for row in rows)
+    assert {row["role"] for row in rows} > {None}
+
+
+def test_s1_03_the_same_for_leads(company: Any) -> None:
+    raw = f"""{OF_LEADS} SELECT users.user_id, sign_up.day, cbit.cbit__role__c AS role, lead.status AS status
+        FROM sign_up JOIN users ON sign_up.user_id = users.user_id
+        JOIN salesforce.lead ON users.identity = lower(trim(lead.email)) AND NOT lead.is_deleted AND NOT isconverted
+        LEFT JOIN salesforce.cbit__clearbit__c AS cbit ON lead.cbit__clearbit__c = cbit.id"""
+    simple = f"{OF_LEADS} SELECT user_id, sign_up.day, sfdc_lead_cbit_role AS role, sfdc_lead_status AS status {SIMPLE}"
+    assert {row["role"] for row in same(company, raw, simple)} - {None}
+
+
+def test_s1_03_revenue_on_the_opportunity_instead_of_the_account(company: Any) -> None:
+    raw = f"""{OF_CONTACTS}, mine AS (
+          SELECT role.contactid, deal.id, deal.amount, deal.iswon FROM salesforce.opportunitycontactrole AS role
+          JOIN salesforce.opportunity AS deal ON role.opportunityid = deal.id
+          WHERE NOT role.is_deleted AND NOT deal.is_deleted
+        ), candidates AS (
+          SELECT DISTINCT * FROM mine UNION
+          SELECT contact.id, deal.id, deal.amount, deal.iswon FROM salesforce.contact
+          JOIN salesforce.opportunity AS deal ON deal.accountid = contact.accountid AND NOT deal.is_deleted
+          WHERE contact.id NOT IN (SELECT contactid FROM mine)
+        )
+        SELECT users.user_id, coalesce(sum(candidates.amount) FILTER (iswon), 0) AS won
+        {RAW_CONTACTS} LEFT JOIN candidates ON candidates.contactid = contact.id GROUP BY 1"""
+    simple = f"{OF_CONTACTS} SELECT user_id, sfdc_opportunity_won_amount AS won {SIMPLE}"
+    found = [{(r["user_id"], Decimal(r["won"])) for r in company.query(sql)} for sql in (raw, simple)]
+    assert found[0] == found[1]
+    assert sum(won > 0 for _, won in found[0]) > 3
+
+
+BUCKETS = """CASE WHEN {title} ILIKE '%product%' THEN 'Product' WHEN {title} ILIKE '%market%' THEN 'Marketing'
+    WHEN {title} ILIKE '%engineer%' OR {title} ILIKE '%developer%' THEN 'Engineering' ELSE 'Other' END"""
+
+
+def test_s1_05_titles_become_roles_by_case_and_by_clearbit_s_own_categories(company: Any) -> None:
+    def both(raw_column: str, column: str) -> tuple[str, str]:
+        return (
+            f"{OF_CONTACTS} SELECT {raw_column} AS role, count(*) AS n {RAW_CONTACTS} GROUP BY 1",
+            f"{OF_CONTACTS} SELECT {column} AS role, count(*) AS n {SIMPLE} GROUP BY 1",
+        )
+
+    by_case = same(company, *both(BUCKETS.format(title="contact.title"), BUCKETS.format(title="sfdc_contact_title")))
+    assert {row["role"] for row in by_case} >= {"Product", "Engineering", "Other"}
+    same(company, *both("cbit.cbit__role__c", "sfdc_contact_cbit_role"))
+    same(company, *both("contact.title", "sfdc_contact_title"), rows=10)
+
+
+@pytest.mark.parametrize(
+    ("raw_bucket", "bucket"),
+    [
+        ("cbit.cbit__company_metrics_employees__c", "sfdc_contact_cbit_company_metrics_employees"),
+        ("cbit.cbit__company_category_industry__c", "sfdc_contact_cbit_company_category_industry"),
+    ],
+    ids=["company size", "industry"],
+)
+def test_s1_06_revenue_per_role_and_company(raw_bucket: str, bucket: str, company: Any) -> None:
+    numbers = "count(*) AS people, avg({arr}) AS average_rev, sum({arr}) AS total_rev"
+    raw = f"""{OF_CONTACTS} SELECT cbit.cbit__role__c AS role, {raw_bucket} AS bucket,
+        {numbers.format(arr="account.arr__c")} {RAW_CONTACTS} WHERE account.type = 'Paying Customer' GROUP BY 1, 2"""
+    simple = f"""{OF_CONTACTS} SELECT sfdc_contact_cbit_role AS role, {bucket} AS bucket,
+        {numbers.format(arr="sfdc_account_arr")} {SIMPLE}
+        WHERE sfdc_account_account_type = 'Paying Customer' GROUP BY 1, 2 ORDER BY average_rev DESC"""
+    assert any(row["total_rev"] for row in same(company, raw, simple))
+
+
+UPDATES = {
+    "Contact": ("Title", "Chief Pigeon Officer", "SELECT sfdc_contact_title FROM users WHERE contact_id = '{}'"),
+    "Lead": ("Status", "Nurturing", "SELECT sfdc_lead_status FROM users WHERE lead_id = '{}'"),
+    "Task": ("Subject", "Call the pigeons", "SELECT subject FROM salesforce.task WHERE id = '{}'"),
+    "Opportunity": (
+        "StageName",
+        "Negotiation/Review",
+        "SELECT DISTINCT sfdc_opportunity_stage FROM users WHERE contact_id = '{contact}'",
+    ),
+    "Account": ("Industry", "Media", "SELECT DISTINCT sfdc_account_industry FROM users WHERE account_id = '{}'"),
+}
+NAMES = {"Opportunity": "Opportunity Stage Changed"}
+
+
+@pytest.mark.parametrize("name", UPDATES)
+def test_s1_12_an_update_changes_the_row_and_makes_exactly_one_event(name: str, found: Found) -> None:
+    company = found(build=False)
+    org = company.org
+    account = org.insert("Account", {"Name": "Acme", "Industry": "Software"})
+    contact = org.insert("Contact", {"LastName": "Reyes", "AccountId": account, "Email": "b@example.com"})
+    deal = org.insert(
+        "Opportunity",
+        {"Name": "Acme 2026", "AccountId": account, "StageName": "Prospecting", "CloseDate": "2026-06-01"},
+    )
+    org.insert("OpportunityContactRole", {"OpportunityId": deal, "ContactId": contact})
+    lead = org.insert("Lead", {"LastName": "Diaz", "Company": "Initech", "Status": "New"})
+    task = org.insert("Task", {"Subject": "Call", "WhoId": contact, "Status": "Not Started"})
+    records = {"Contact": contact, "Lead": lead, "Task": task, "Opportunity": deal, "Account": account}
+    company.sync()
+    company.clock.advance(30)
+    field, value, ask = UPDATES[name]
+    known = {r["event_id"] for r in company.query("SELECT event_id FROM events")}
+
+    org.update(name, records[name], {field: value})
+    report = company.sync()
+
+    [row] = company.query(ask.format(records[name], contact=contact))
+    assert list(row.values()) == [value]
+    events = [e for e in company.query("SELECT * FROM events") if e["event_id"] not in known]
+    mine = [e for e in events if e["record_id"] == records[name]]
+    assert [e["name"] for e in mine] == [NAMES.get(name, f"{name} Updated")]
+    changes = company.query(f"SELECT field, new_value FROM changes WHERE event_id = '{mine[0]['event_id']}'")
+    assert {"field": field, "new_value": value} in changes
+    assert report.events_written == len(events)
+    assert_equal(company)
+
+
+def test_s1_14_a_user_carries_contact_or_lead_account_and_opportunity_and_every_change_is_an_event(
+    company: Any,
+) -> None:
+    kinds = company.query(
+        """SELECT contact_id IS NOT NULL AS contact, count(sfdc_contact_name) AS contacts, count(sfdc_lead_name) AS leads,
+           count(sfdc_account_name) AS accounts, count(sfdc_opportunity_stage) AS deals, count(*) AS n
+           FROM users WHERE NOT is_deleted AND (contact_id IS NULL OR lead_id IS NULL) GROUP BY 1"""
+    )
+    people, leads = sorted(kinds, key=lambda row: not row["contact"])
+    assert (people["contacts"], people["leads"]) == (people["n"], 0)
+    assert people["accounts"] > people["n"] / 2
+    assert people["deals"] > 5
+    assert (leads["contacts"], leads["leads"]) == (0, leads["n"])
+    changed = company.query("SELECT event_id FROM changes GROUP BY 1")
+    named = company.query("SELECT event_id FROM events WHERE event_id IN (SELECT event_id FROM changes)")
+    assert len(changed) == len(named) > 10
+
+
+def test_s1_15_properties_are_named_as_published(company: Any) -> None:
+    columns = {row["column_name"]: row["column_type"] for row in company.query("DESCRIBE users")}
+    wanted = {
+        "sfdc_account_cbit_company_industry": "VARCHAR",
+        "sfdc_account_arr": "DECIMAL",
+        "sfdc_account_account_type": "VARCHAR",
+        "sfdc_contact_cbit_role": "VARCHAR",
+        "sfdc_account_cbit_company_size": "DECIMAL",
+        "sfdc_contact_title": "VARCHAR",
+        "sfdc_opportunity_stage": "VARCHAR",
+    }
+    assert {name: columns.get(name, "not there").partition("(")[0] for name in wanted} == wanted
+
+
+def test_s1_16_one_join_answers_what_five_tables_answer(company: Any) -> None:
+    raw = f"""{OF_CONTACTS} SELECT company.cbit__company_industry__c AS industry, count(users.user_id) AS people,
+        sum(account.arr__c) AS total_rev {RAW_CONTACTS} GROUP BY 1"""
+    simple = f"""{OF_CONTACTS} SELECT users.sfdc_account_cbit_company_industry AS industry, count(users.user_id) AS people,
+        sum(users.sfdc_account_arr) AS total_rev {SIMPLE} GROUP BY 1"""
+    assert any(row["total_rev"] for row in same(company, raw, simple))
+
+
+def test_s1_17_attribution_per_campaign_with_one_join(company: Any) -> None:
+    raw = f"""{OF_CONTACTS} SELECT utm_campaign, count(DISTINCT users.user_id) AS total_users {RAW_CONTACTS}
+        WHERE account.type = 'Paying Customer' AND cbit.cbit__role__c = 'Product'
+          AND (company.cbit__company_industry__c = 'Software' OR company.cbit__company_industry__c = 'SaaS')
+          AND company.cbit__company_size__c >= 20 GROUP BY utm_campaign"""
+    simple = f"""{OF_CONTACTS} SELECT utm_campaign, count(DISTINCT users.user_id) AS total_users {SIMPLE}
+        WHERE sfdc_account_account_type = 'Paying Customer' AND sfdc_contact_cbit_role = 'Product'
+          AND (sfdc_account_cbit_company_industry = 'Software' OR sfdc_account_cbit_company_industry = 'SaaS')
+          AND sfdc_account_cbit_company_size >= 20 GROUP BY utm_campaign"""
+    same(company, raw, simple, rows=1)
+    everybody = "WHERE sfdc_account_account_type = 'Paying Customer' AND sfdc_contact_cbit_role = 'Product'"
+    rows = company.query(f"{OF_CONTACTS} SELECT utm_campaign, count(*) AS n {SIMPLE} {everybody} GROUP BY 1")
+    assert sum(row["n"] for row in rows) > 1
+
+
+def test_s1_20_revenue_counts_once_per_account_or_once_per_person_as_asked(company: Any) -> None:
+    accounts = {r["Id"]: r["ARR__c"] for r in company.org.records("Account")}
+    people = Counter(
+        r["account_id"]
+        for r in company.query("SELECT account_id FROM users WHERE NOT is_deleted AND account_id IS NOT NULL")
+    )
+    arr = {i: Decimal(str(accounts[i] or 0)) for i in people}
+    [per_person] = company.query("SELECT sum(sfdc_account_arr) AS arr FROM users WHERE NOT is_deleted")
+    assert per_person["arr"] == sum(arr[i] * n for i, n in people.items())
+    [once] = company.query(
+        "SELECT sum(sfdc_account_arr) AS arr FROM accounts WHERE people_count > 0 AND NOT is_deleted"
+    )
+    assert once["arr"] == sum(arr.values())
+    [by_hand] = company.query(
+        """SELECT sum(arr) AS arr FROM (SELECT account_id, any_value(sfdc_account_arr) AS arr FROM users
+           WHERE NOT is_deleted AND account_id IS NOT NULL GROUP BY 1)"""
+    )
+    assert by_hand["arr"] == once["arr"]
+    assert per_person["arr"] > once["arr"] > 0
+
+
+def test_x_01_one_row_per_user_and_one_event_per_change_however_often_an_entry_comes(company: Any) -> None:
+    tables = ("users", "accounts", "events", "changes", "identities", "captures", "headrace.memberships")
+    before = {t: company.query(f"SELECT * FROM {t} ORDER BY ALL") for t in tables}
+    with connect(company.settings.redis.url) as client:
+        for stream in [s.name for s in inspect.streams(client)]:
+            entries = client.xrange(stream)
+            client.xgroup_setid(stream, "store", "0")  # delivered again from the beginning
+            for _, fields in sorted(entries, key=lambda entry: hash(entry[1][b"id"])):
+                client.xadd(stream, fields)  # and published again, in any order
+
+    report = company.sync()
+
+    assert (report.captures_stored, report.events_written, report.users_written) == (0, 0, 0)
+    assert {t: company.query(f"SELECT * FROM {t} ORDER BY ALL") for t in tables} == before
+    [counted] = company.query("SELECT count(*) AS n, count(DISTINCT user_id) AS m FROM users")
+    assert counted["n"] == counted["m"]
+    assert_equal(company)
+
+
+def test_x_05_every_object_is_covered_and_any_custom_one(found: Found) -> None:
+    company = found(accounts=6, HEADRACE_OBJECTS__Gadget__c__ENABLED="true")
+    fields = (
+        FieldDef("Id", "id"), FieldDef("IsDeleted", "boolean", default=False), FieldDef("Name", "string", length=80),
+        FieldDef("Colour__c", "string", length=40, custom=True), FieldDef("Weight__c", "double", precision=18, scale=4, custom=True),
+        FieldDef("CreatedDate", "datetime"), FieldDef("CreatedById", "reference", reference_to=("User",)),
+        FieldDef("LastModifiedDate", "datetime"), FieldDef("LastModifiedById", "reference", reference_to=("User",)),
+        FieldDef("SystemModstamp", "datetime"),
+    )  # fmt: skip
+    company.org.define(ObjectDef("Gadget__c", "Gadget", "Gadgets", "a1G", fields, custom=True))
+    gadget = company.org.insert("Gadget__c", {"Name": "G-1", "Colour__c": "red", "Weight__c": 1.25})
+    company.sync()
+    company.clock.advance(10)
+    company.org.update("Gadget__c", gadget, {"Colour__c": "blue"})
+    company.live(30)
+    company.sync()
+
+    assert_equal(company)
+    [row] = company.query("SELECT * FROM salesforce.gadget__c")
+    assert (row["id"], row["colour__c"], row["weight__c"]) == (gadget, "blue", Decimal("1.25"))
+    names = [r["name"] for r in company.query(f"SELECT name FROM events WHERE record_id = '{gadget}' ORDER BY time")]
+    assert names == ["Gadget Created", "Gadget Updated"]
+    [change] = company.query(f"SELECT field, old_value, new_value FROM changes WHERE record_id = '{gadget}'")
+    assert change == {"field": "Colour__c", "old_value": "red", "new_value": "blue"}
+    for name in ("Account", "Contact", "Lead", "Opportunity", "Task", "CampaignMember", "OpportunityContactRole"):
+        assert company.query(f"SELECT 1 FROM salesforce.{name.lower()} LIMIT 1"), name
