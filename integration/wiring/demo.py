@@ -1,5 +1,6 @@
 """`headrace demo`: a company's Salesforce org in the box, and headrace at work on it."""
 
+import json
 import secrets
 import shutil
 import threading
@@ -7,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from integration.errors import UsageError
 from integration.sandbox.clock import RealClock
@@ -18,6 +19,7 @@ from integration.sandbox.traffic import Traffic
 from integration.sandbox.world import build_world
 from integration.settings import Settings, load
 from integration.store.answers import rows
+from integration.stream.embedded import embedded, running_url
 from integration.wiring import reading
 
 _MARK = ".headrace-demo"
@@ -37,7 +39,7 @@ consumer_secret = "{secret}"
 interval_seconds = 2
 
 [store]
-url = "duckdb:///{store}"
+url = {store}
 
 [web]
 port = {port}
@@ -172,18 +174,13 @@ def demo(
         told = load_export(org, data) if data else {name: len(org.records(name)) for name in org.objects}
     except ValueError as error:
         raise UsageError(f"The demo can't start from {data}: {error}") from None
-    _empty(directory)
     secret = secrets.token_hex(16)
-    with SandboxServer(org, consumer_key=_KEY, consumer_secret=secret) as server:
+    with _emptied(directory), SandboxServer(org, consumer_key=_KEY, consumer_secret=secret) as server:
         config = directory / "headrace.toml"
+        store = f"duckdb:///{(directory / 'headrace.duckdb').absolute()}"
         config.write_text(
-            _SETTINGS.format(
-                url=server.url,
-                key=_KEY,
-                secret=secret,
-                store=(directory / "headrace.duckdb").absolute(),
-                port=port,
-            )
+            # A string of JSON is one of TOML, whatever the directory is called.
+            _SETTINGS.format(url=server.url, key=_KEY, secret=secret, store=json.dumps(store), port=port)
             + ("" if data else _ENRICH)
             + _custom_objects(org, told if data else {})
         )
@@ -206,13 +203,50 @@ def _custom_objects(org: Org, told: dict[str, int]) -> str:
     return "".join(f"\n[objects.{name}]\nenabled = true\n" for name in names)
 
 
-def _empty(directory: Path) -> None:
+@contextmanager
+def _emptied(directory: Path) -> Iterator[None]:
+    """Give an empty directory, which is nobody else's while the block runs."""
     mark = directory / _MARK
     try:
         if directory.exists() and not mark.exists() and any(directory.iterdir()):
             raise UsageError(f"{directory} is not empty and not a demo's: name another one with --dir.")
-        shutil.rmtree(directory, ignore_errors=True)
-        directory.mkdir(parents=True)
-        mark.touch()
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = mark.open("w")
     except OSError as error:
-        raise UsageError(f"{directory} can't be used ({error.strerror}): name another one with --dir.") from None
+        raise _unusable(directory, error) from None
+    with lock:
+        _lock(lock, directory)
+        _end_server(directory / "headrace.valkey")
+        try:
+            for path in directory.iterdir():
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                elif path != mark:
+                    path.unlink()
+        except OSError as error:
+            raise _unusable(directory, error) from None
+        yield
+
+
+def _end_server(directory: Path) -> None:
+    """End the embedded server of a demo that was killed: without its directory nothing would find it again."""
+    if running_url(directory) is not None:
+        with embedded(directory):  # who leaves last stops it
+            pass
+
+
+def _lock(file: IO[str], directory: Path) -> None:
+    try:
+        import fcntl
+    except ImportError:
+        return  # the embedded Valkey will say that this system has none
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UsageError(
+            f"{directory} is in use by a demo that runs: end that one, or name another directory with --dir."
+        ) from None
+
+
+def _unusable(directory: Path, error: OSError) -> UsageError:
+    return UsageError(f"{directory} can't be used ({error.strerror}): name another one with --dir.")

@@ -1,5 +1,6 @@
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -78,9 +79,9 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture
-def found(redis_url: str, tmp_path: Path) -> Iterator[Callable[..., Company]]:
-    """Found a company: found(accounts=12, seed=3) with a fresh store and empty streams."""
+@contextmanager
+def founding(redis_url: str, folder: Path) -> Iterator[Callable[..., Company]]:
+    """Give a function that founds companies in a folder; at the end their orgs are shut down."""
     servers: list[SandboxServer] = []
 
     def build(*, accounts: int = 12, seed: int = 7, build: bool = True, **env: str) -> Company:
@@ -93,7 +94,7 @@ def found(redis_url: str, tmp_path: Path) -> Iterator[Callable[..., Company]]:
         client = connect(redis_url)
         client.flushall()
         client.close()
-        directory = tmp_path / f"company{len(servers)}"
+        directory = folder / f"company{len(servers)}"
         directory.mkdir()
         given = {
             "HEADRACE_SALESFORCE__BASE_URL": server.url,
@@ -115,9 +116,25 @@ def found(redis_url: str, tmp_path: Path) -> Iterator[Callable[..., Company]]:
             ignored[name] = {f.name for f in org.objects[name].fields if f.formula and f.name.startswith("Account_")}
         return company
 
-    yield build
-    for server in servers:
-        server.stop()
+    try:
+        yield build
+    finally:
+        for server in servers:
+            server.stop()
+
+
+@pytest.fixture
+def found(redis_url: str, tmp_path: Path) -> Iterator[Callable[..., Company]]:
+    """Found a company: found(accounts=12, seed=3) with a fresh store and empty streams."""
+    with founding(redis_url, tmp_path) as build:
+        yield build
+
+
+@pytest.fixture(scope="module")
+def found_for_all(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Company]]:
+    """The same for all tests of a module that only ask the store (the next company empties the streams)."""
+    with founding(redis_url, tmp_path_factory.mktemp("module")) as build:
+        yield build
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +54,10 @@ class Shell:
             yield Running(process, said, noted)
         finally:
             if process.poll() is None:
+                # Asked first: a command that is killed leaves its embedded server behind.
+                process.terminate()
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout=20)
                 process.kill()
             process.wait(timeout=30)
 

@@ -49,10 +49,10 @@ LEFT JOIN salesforce.cbit__clearbit__c AS company ON account.cbit__clearbit__c =
 SIMPLE = "FROM users JOIN sign_up USING (user_id)"
 
 
-@pytest.fixture
-def company(found: Found) -> Any:
-    """A company with some history behind its first sync."""
-    made = found(accounts=25, **LEAD_TOO)
+@pytest.fixture(scope="module")
+def company(found_for_all: Found) -> Any:
+    """A company with some history behind its first sync; tests only ask its store."""
+    made = found_for_all(accounts=25, **LEAD_TOO)
     boxes = [r["Id"] for r in made.org.records("cbit__Clearbit__c") if r["cbit__Role__c"]]
     for number, lead in enumerate(made.org.records("Lead")):
         if not lead["IsConverted"]:
@@ -306,7 +306,11 @@ def test_s1_20_revenue_counts_once_per_account_or_once_per_person_as_asked(compa
     assert per_person["arr"] > once["arr"] > 0
 
 
-def test_x_01_one_row_per_user_and_one_event_per_change_however_often_an_entry_comes(company: Any) -> None:
+def test_x_01_one_row_per_user_and_one_event_per_change_however_often_an_entry_comes(found: Found) -> None:
+    company = found(accounts=8)
+    company.sync()
+    company.live(30)
+    company.sync()
     tables = ("users", "accounts", "events", "changes", "identities", "captures", "headrace.memberships")
     before = {t: company.query(f"SELECT * FROM {t} ORDER BY ALL") for t in tables}
     with connect(company.settings.redis.url) as client:

@@ -1,0 +1,160 @@
+"""`headrace demo` in an empty folder of somebody who has nothing else."""
+
+import json
+import re
+import shlex
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from shell import Shell, refusal
+
+from integration.errors import UnreachableError
+from integration.stream.connection import reach
+from integration.stream.embedded import running_url
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> tuple[Shell, str, str]:
+    """A terminal after `headrace demo --exit`, with what that said and noted."""
+    folder = tmp_path_factory.mktemp("newcomer")
+    shell = Shell(folder, {})
+    done = shell.run("demo", "--exit")
+    assert done.returncode == 0, done.stderr
+    return shell, done.stdout, done.stderr
+
+
+def test_it_shows_a_person_a_timeline_and_the_personas_with_their_sql(ended: tuple[Shell, str, str]) -> None:
+    _, said, _ = ended
+    for heading in (
+        "One person, with everything the CRM knows",
+        "The same person's timeline",
+        "Who pays: title x industry",
+    ):
+        assert f"== {heading}" in said
+    assert re.search(r"^user_id +003\w{15}$", said, re.MULTILINE)
+    assert re.search(r"^sfdc_account_name +\S", said, re.MULTILINE)
+    assert re.search(r"^TITLE +INDUSTRY +PEOPLE +ACCOUNTS +ARR_BY_PERSON +ARR_BY_ACCOUNT$", said, re.MULTILINE)
+    assert re.search(r"^TIME +NAME +VIA +CHANGED$", said, re.MULTILINE)
+    assert "What headrace saw of it (" in said
+
+
+def test_it_notes_what_it_does_and_nothing_else(ended: tuple[Shell, str, str]) -> None:
+    _, _, noted = ended
+    lines = noted.splitlines()
+    assert lines[0] == "Founding a company with a Salesforce org of its own ..."
+    assert lines[1].startswith("The org holds ")
+    assert re.fullmatch(
+        r"First sync: [\d,]+ records became [\d,]+ people and [\d,]+ events, \d+ s after the start\.", lines[2]
+    )
+    assert len(lines) == 3
+
+
+def test_the_sql_it_shows_can_be_run_as_it_stands(ended: tuple[Shell, str, str]) -> None:
+    shell, said, _ = ended
+    shown = re.findall(r"^== .* ==\n((?:  .*\n)+)", said, re.MULTILINE)
+    assert len(shown) >= 3
+    for sql in shown:
+        done = shell.run("query", "-", "--config", "headrace-demo/headrace.toml", "--json", stdin=sql)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)
+
+
+def test_the_commands_it_names_can_be_run_as_they_stand(ended: tuple[Shell, str, str]) -> None:
+    shell, said, _ = ended
+    commands = re.findall(r"^  headrace (.*)$", said, re.MULTILINE)
+    assert len(commands) >= 3
+    for command in commands:
+        done = shell.run(*shlex.split(command))
+        assert (done.returncode, done.stderr) == (0, ""), command
+        assert done.stdout
+
+
+def test_nothing_keeps_running_and_nothing_lies_outside_its_folder(ended: tuple[Shell, str, str]) -> None:
+    shell, _, _ = ended
+    assert running_url(shell.folder / "headrace-demo" / "headrace.valkey") is None
+    assert [path.name for path in shell.folder.iterdir()] == ["headrace-demo"]
+
+
+def test_secrets_it_makes_up_are_for_its_owner_only(ended: tuple[Shell, str, str]) -> None:
+    shell, said, noted = ended
+    config = shell.folder / "headrace-demo" / "headrace.toml"
+    secret = re.search(r'consumer_secret = "(\w+)"', config.read_text())
+    assert secret is not None
+    assert config.stat().st_mode & 0o077 == 0
+    assert secret[1] not in said + noted
+
+
+def test_a_second_demo_begins_anew_and_prints_one_json_document(tmp_path: Path) -> None:
+    shell = Shell(tmp_path, {})
+    documents: list[Any] = []
+    for _ in range(2):
+        done = shell.run("demo", "--exit", "--json", "--accounts", "8", "--dir", 'a "strange" folder')
+        assert done.returncode == 0, done.stderr
+        documents.append(json.loads(done.stdout))
+    for shown in documents:
+        assert shown["told"]["Account"] == 8
+        assert shown["sync"]["outcome"] == "ok"
+        assert shown["sync"]["events_written"] > 0
+        assert all(view["sql"] for view in shown["views"])
+    assert documents[0]["told"] == documents[1]["told"]
+
+
+def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+    shell = Shell(tmp_path, {})
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("the only copy")
+    (tmp_path / "file").write_text("not even a folder")
+
+    said = refusal(shell.run("demo", "--exit", "--dir", "mine"), 2)
+    assert said == "mine is not empty and not a demo's: name another one with --dir."
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "the only copy"
+
+    said = refusal(shell.run("demo", "--exit", "--dir", "file"), 2)
+    assert said.endswith("name another one with --dir.")
+    assert (tmp_path / "file").read_text() == "not even a folder"
+
+
+def test_a_living_demo_answers_beside_itself_and_ends_with_ctrl_c(tmp_path: Path) -> None:
+    shell = Shell(tmp_path, {})
+    with shell.start("demo", "--accounts", "6", "--dir", "here") as running:
+        running.until(lambda: "SQL is answered at http://127.0.0.1:" in running.notes)
+        ask = ("sql", "--config", "here/headrace.toml", "--json", "SELECT count(*) AS n FROM events")
+        before = json.loads(shell.run(*ask).stdout)[0]["n"]
+        running.until(lambda: json.loads(shell.run(*ask).stdout)[0]["n"] > before)
+        assert "is in use by process" in refusal(shell.run("sync", "--config", "here/headrace.toml"), 3)
+        assert running.end(signal.SIGINT) == 0, running.notes
+        assert "Traceback" not in running.notes
+        assert running.notes.splitlines()[-1].startswith("The demo has ended.")
+    assert running_url(tmp_path / "here" / "headrace.valkey") is None
+
+
+def test_a_demo_does_not_empty_the_folder_of_one_that_runs(tmp_path: Path) -> None:
+    shell = Shell(tmp_path, {})
+    with shell.start("demo", "--accounts", "2") as running:
+        running.until(lambda: "SQL is answered at" in running.notes)
+        said = refusal(shell.run("demo", "--exit"), 2)
+        assert said == (
+            "headrace-demo is in use by a demo that runs: end that one, or name another directory with --dir."
+        )
+        assert json.loads(
+            shell.run("sql", "--config", "headrace-demo/headrace.toml", "--json", "SELECT 1 AS one").stdout
+        )
+        assert running.end(signal.SIGINT) == 0, running.notes
+
+
+def test_a_demo_after_a_killed_one_leaves_nothing_of_it_running(tmp_path: Path) -> None:
+    shell = Shell(tmp_path, {})
+    valkey = tmp_path / "headrace-demo" / "headrace.valkey"
+    with shell.start("demo", "--accounts", "2") as running:
+        running.until(lambda: "SQL is answered at" in running.notes)
+        running.process.kill()
+        running.process.wait(timeout=30)
+    orphan = running_url(valkey)
+    assert orphan is not None
+    assert shell.run("demo", "--exit", "--accounts", "2").returncode == 0
+
+    with pytest.raises(UnreachableError):
+        reach(orphan)
+    assert running_url(valkey) is None
