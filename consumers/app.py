@@ -122,7 +122,11 @@ class Consumer:
     def _recover(self, stream: str) -> None:
         """Set the group to the store's position, and take what an earlier run was given but did not finish."""
         with answering(self._client):
-            groups.ensure_group(self._client, stream, self._flattener.positions.get(stream, names.ORIGIN))
+            position = self._flattener.positions.get(stream, names.ORIGIN)
+            if groups.ensure_group(self._client, stream, position) is groups.GroupState.CREATED:
+                # A stream that knows no group of ours may be another one than the position was taken in (a new Redis,
+                # its clock behind the old one's): by that position its entries would be taken for old ones.
+                self._flattener.forget_position(stream)
             for batch in groups.drain(self._client, stream, CONSUMER):
                 self._apply([Entry(stream, offset, fields) for offset, fields in batch])
                 groups.ack(self._client, stream, [offset for offset, _ in batch])
@@ -133,7 +137,9 @@ class Consumer:
             if not entries:
                 return
             done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            await self._queue.put((entries, done))
+            if self.failed is not None and self.failed.done():
+                done.cancel()  # nobody takes from the queue any more; the entries stay pending
+            self._queue.put_nowait((entries, done))
             await done
 
         return handle
@@ -153,10 +159,12 @@ class Consumer:
             except Exception as error:
                 # Whatever it was, nothing of the batch is stored and its entries stay pending: stop, and let the
                 # next start take them again, rather than run on with a hole.
-                for _, done in (*waiting, *held):
-                    done.cancel()
                 if self.failed is not None and not self.failed.done():
                     self.failed.set_exception(error)
+                while not self._queue.empty():
+                    held.append(self._queue.get_nowait())
+                for _, done in (*waiting, *held):
+                    done.cancel()
                 return
             for _, done in waiting:
                 if not done.done():

@@ -106,6 +106,12 @@ class Flattener:
             self._catalogs.save(tx, self._catalogs.announce(schemas), self._now())
         self._catalogs.committed()
 
+    def forget_position(self, stream: str) -> None:
+        """Take whatever the stream brings from now on; what the store has already is known by its content."""
+        if self.positions.pop(stream, None) is not None:
+            with self._store.transaction() as tx:
+                tx.delete("headrace.positions", "stream", [stream])
+
     def apply(self, entries: Sequence[Entry]) -> Applied:
         """Store a batch. Entries that can't be used come back as rejects, recorded with their position.
 
