@@ -302,16 +302,13 @@ def test_the_guarantees_are_all_there_and_say_how_to_check_them() -> None:
         assert "tests/" in body, heading
 
 
-BANNED = re.compile(
-    r"pypi|(?<![./])github|gitlab|dockerhub|docker\.io|anaconda|npmjs|registry|/home/|/root/|/tmp/|/work/|/Users/"
-    r"|\b(?:assistant|prompt|chatbot|LLM|AI)\b",
-    re.IGNORECASE,
-)
+ELSEWHERE = re.compile(r"(?<![\w.])/(?:home|root|tmp|Users)/")
+"""Places of one machine only."""
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_no_page_names_hosts_or_places_that_are_not_the_readers(page: Path) -> None:
-    assert [found[0] for found in BANNED.finditer(page.read_text("utf-8"))] == []
+def test_no_page_names_places_that_are_not_the_readers(page: Path) -> None:
+    assert [found[0] for found in ELSEWHERE.finditer(page.read_text("utf-8"))] == []
 
 
 def test_the_readme_can_be_read_in_one_sitting() -> None:
