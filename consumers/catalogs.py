@@ -93,8 +93,8 @@ class Catalogs:
         tx.ensure_columns("users", [*tables.USERS, *project.property_columns(self.registry), *tables.ROLL_UPS])
         self.shape = self._draw()
         tx.ensure_view("accounts", accounts_view(self.shape), own=True)
-        fixed = [c.name for c in (*tables.USERS, *tables.ROLL_UPS)]
-        tx.ensure_view("headrace.users_defined", users_select(self.shape, "headrace.people", fixed), own=True)
+        defined = users_select(self.shape, "headrace.people", tables.FIXED_OF_USERS)
+        tx.ensure_view("headrace.users_defined", defined, own=True)
         for name in sorted({name for schema in fresh for name in cause.event_names(schema.object)}):
             # There from the start, so that a question about what has not happened yet has an answer: nothing.
             tx.ensure_view(naming.view_name(name), tables.event_view(name), own=True)

@@ -1,7 +1,7 @@
 """What an object looks like: Salesforce's describe reduced to what reading, typing and naming need."""
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -99,11 +99,6 @@ def from_json(text: bytes | str) -> ObjectSchema:
     raw = exactjson.loads(text)
     fields = tuple(Field(**{**f, "reference_to": tuple(f["reference_to"])}) for f in raw.pop("fields"))
     return ObjectSchema(fields=fields, **raw)
-
-
-def lookups_to(schemas: Iterable[ObjectSchema], target: str) -> list[tuple[str, str]]:
-    """List (object, field) of every reference field that can point at `target`."""
-    return [(s.object, f.name) for s in schemas for f in s.fields if target in f.reference_to]
 
 
 def _shallow(schema: ObjectSchema) -> dict[str, Any]:

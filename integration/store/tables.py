@@ -46,6 +46,8 @@ USERS: Sequence[Column] = (
     *_times("first_seen", "updated_at"),
     _IS_DELETED,
 )
+FIXED_OF_USERS: Sequence[str] = tuple(c.name for c in (*USERS, *ROLL_UPS))
+"""The columns of `users` that are no properties: they come from headrace.people, the others from raw tables."""
 PEOPLE: Sequence[Column] = (*USERS, *_texts("opportunity_id"), *ROLL_UPS)
 """Which records a row of `users` is copied from (see projection.users_select), and what is not copied."""
 EVENTS: Sequence[Column] = (

@@ -169,8 +169,7 @@ class DuckDBTransaction:
                 return 0
             wanted = f"user_id IN (SELECT key FROM {_KEYS})"
             self._con.execute(f"CREATE OR REPLACE TEMP TABLE {_PEOPLE} AS SELECT * FROM headrace.people WHERE {wanted}")
-            fixed = [c.name for c in (*tables.USERS, *tables.ROLL_UPS)]
-            select = users_select(shape, f"temp.{_PEOPLE}", fixed)
+            select = users_select(shape, f"temp.{_PEOPLE}", tables.FIXED_OF_USERS)
             self._con.execute(f"CREATE OR REPLACE TEMP TABLE {_USERS} AS {select}")
             self._make_users_fit()
             names = [row[0] for row in self._con.execute(f"DESCRIBE temp.{_USERS}").fetchall()]
