@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from integration.core import cause, exactjson, values
+from integration.core import cause, exactjson, history, values
 from integration.core.diff import Difference, diff
 from integration.core.image import Image, deleted_copy
 from integration.core.registry import Named
@@ -59,7 +59,7 @@ def flatten(before: Image | None, after: Image, names: Mapping[str, Named], stor
     left, joined = membership(before), membership(after)
     if left == joined:
         left = joined = None
-    if name is None:
+    if name is None or history.parent_of(after.object):
         return Outcome(before, after, None, [], left, joined, after.version)
     at = after.created if life == "Created" else after.version
     event = _event(before, after, name, at, life, stored_at)
@@ -110,11 +110,19 @@ def account_of(image: Image) -> str | None:
 
 
 def _is_old_news(before: Image, after: Image) -> bool:
-    if after.version < before.version:
+    if after.version < before.version and not _is_reconciled(before, after):
         return True
     if after.known_by_id_only or before.is_deleted == after.is_deleted:
         return before.is_deleted if after.known_by_id_only else _same_image(before, after)
     return False
+
+
+def _is_reconciled(before: Image, after: Image) -> bool:
+    """Tell whether a sweep has looked later than the last image: then it is right, whatever the stamps say.
+
+    A record restored without its stamp moving is older than its own deletion.
+    """
+    return after.origin == "sweep" and after.seen_at >= before.seen_at
 
 
 def _same_image(before: Image, after: Image) -> bool:
@@ -152,17 +160,18 @@ def _event(before: Image | None, after: Image, name: str, at: str, life: str | N
 def _event_id(before: Image | None, after: Image) -> str:
     """Name the event by its record version; a second event of one version adds a hash of what it shows.
 
-    The same images in the same order give the same ids, however they were delivered.
+    The same images in the same order give the same ids, however they were delivered. When the image was seen counts,
+    because a formula can move to and fro under one stamp.
     """
     version = f"{after.org}:{after.object}:{after.record_id}:{after.version}"
     if before is None or before.version != after.version:
         return version
-    return f"{version}:{content_hash(after.fields)}"
+    return f"{version}:{content_hash(after.fields, after.seen_at)}"
 
 
-def content_hash(fields: Mapping[str, Any]) -> str:
-    """Return a short hash of a record's values, independent of the order of its fields."""
-    return blake2b(exactjson.dumps(sorted(fields.items())), digest_size=6).hexdigest()
+def content_hash(fields: Mapping[str, Any], seen_at: str) -> str:
+    """Return a short hash of what a record showed at a time, independent of the order of its fields."""
+    return blake2b(exactjson.dumps([seen_at, sorted(fields.items())]), digest_size=6).hexdigest()
 
 
 def _change(event: Mapping[str, Any], difference: Difference, names: Mapping[str, Named]) -> dict[str, Any]:

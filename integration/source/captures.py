@@ -50,6 +50,7 @@ def read_rows(
     this: Pass,
     marks: Mapping[str, str],
     seen_at: str,
+    origin: str = "poll",
 ) -> Reading:
     """Turn a page's rows into captures, leaving out what was seen before with the same stamp and content.
 
@@ -79,22 +80,22 @@ def read_rows(
                     continue
                 suffix = f":{digest}"
             reading.seen[record_id] = f"{stamp}|{digest}{DELETED if is_deleted else ''}"
-        reading.captures.append(_capture(org, schema, record_id, stamp, is_deleted, row, seen_at, suffix))
+        reading.captures.append(capture(org, schema, record_id, stamp, is_deleted, row, seen_at, origin, suffix))
     return reading
 
 
 def deletions(
-    entries: Iterable[tuple[str, str]], *, org: str, schema: ObjectSchema, seen_at: str
+    entries: Iterable[tuple[str, str]], *, org: str, schema: ObjectSchema, seen_at: str, origin: str = "poll"
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """Turn (record id, stamp) entries of the delete log into captures without fields, and their marks."""
     captures, seen = [], {}
     for record_id, stamp in entries:
-        captures.append(_capture(org, schema, record_id, stamp, True, None, seen_at))
+        captures.append(capture(org, schema, record_id, stamp, True, None, seen_at, origin))
         seen[record_id] = f"{stamp}|{DELETE_LOG}{DELETED}"
     return captures, seen
 
 
-def _capture(
+def capture(
     org: str,
     schema: ObjectSchema,
     record_id: str,
@@ -102,8 +103,10 @@ def _capture(
     is_deleted: bool,
     fields: dict[str, Any] | None,
     seen_at: str,
+    origin: str = "poll",
     suffix: str = "",
 ) -> dict[str, Any]:
+    """Return a record's image in the shape of `schemas.Capture`; `suffix` is what its id has behind the stamp."""
     return {
         "id": f"{org}:{schema.object}:{record_id}:{stamp}{suffix}",
         "org": org,
@@ -113,7 +116,7 @@ def _capture(
         "is_deleted": is_deleted,
         "fields": fields,
         "schema_id": schema.schema_id,
-        "origin": "poll",
+        "origin": origin,
         "seen_at": seen_at,
     }
 
