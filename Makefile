@@ -4,6 +4,8 @@
 PYTHON ?= python3
 UV ?= $(shell command -v uv 2>/dev/null)
 ARGS ?=
+SEEDS ?= 200
+OPERATIONS ?= 300
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -14,7 +16,7 @@ PINNED := pyproject.toml constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench clean
+.PHONY: help demo test lint types bench soak clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -32,6 +34,9 @@ lint: $(INSTALLED_DEV) ## style, format and layers
 
 types: $(INSTALLED_DEV) ## strict types
 	$(BIN)/mypy
+
+soak: $(INSTALLED_DEV) ## random histories with every trouble at once: 200 seeds of 300 operations (hours)
+	$(BIN)/python -m pytest -q -n 2 tests/journeys/test_soak.py --soak-seeds $(SEEDS) --soak-operations $(OPERATIONS) $(ARGS)
 
 bench: $(INSTALLED_DEV) ## measure speed and memory (minutes; prints a table)
 	$(BIN)/python tests/bench $(ARGS)

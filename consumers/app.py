@@ -16,6 +16,7 @@ from faststream.redis import RedisBroker, StreamSub
 from faststream.redis.parser import BinaryMessageFormatV1
 
 from consumers.apply import Applied, Entry, Flattener
+from integration.core.catalog import ObjectSchema
 from integration.stream import dead, groups, names
 from integration.stream.connection import Client, answering
 from integration.stream.entry import readable
@@ -74,6 +75,8 @@ class Consumer:
             max_connections=len(streams) + 16,
         )
         self._worker: asyncio.Task[None] | None = None
+        self._turn = asyncio.Lock()
+        """Held by whoever uses the flattener: it serves one at a time."""
 
     async def start(self) -> None:
         """Take what an earlier run left pending, then subscribe."""
@@ -89,8 +92,18 @@ class Consumer:
         if stream in self._subscribed:
             return
         self.streams.append(stream)
-        await asyncio.to_thread(self._recover, stream)
+        async with self._turn:
+            await asyncio.to_thread(self._recover, stream)
         await self._subscribe(stream).start()
+
+    async def announce(self, schemas: Sequence[ObjectSchema]) -> None:
+        """Tell the flattener how objects look now, between two of its batches.
+
+        To be awaited on the loop that the consumer runs on; from another thread, hand it to
+        `asyncio.run_coroutine_threadsafe`. Raises what the store raises; telling it again is harmless.
+        """
+        async with self._turn:
+            await asyncio.to_thread(self._flattener.announce, schemas)
 
     async def stop(self) -> None:
         """Finish the batches in hand, then stop."""
@@ -155,7 +168,8 @@ class Consumer:
             waiting, held = _people_last(waiting, self._max_records)
             entries = [entry for batch, _ in waiting for entry in batch]
             try:
-                await asyncio.to_thread(self._apply, entries)
+                async with self._turn:
+                    await asyncio.to_thread(self._apply, entries)
             except Exception as error:
                 # Whatever it was, nothing of the batch is stored and its entries stay pending: stop, and let the
                 # next start take them again, rather than run on with a hole.

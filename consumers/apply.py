@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 import structlog
 
 from consumers.catalogs import Catalogs
+from consumers.history import Histories
 from consumers.known import Memory
 from consumers.people import write_people
 from consumers.reach import reach
-from integration.core import exactjson, image, naming
+from integration.core import exactjson, history, image, naming
 from integration.core.catalog import ObjectSchema
 from integration.core.flatten import Outcome, flatten
 from integration.core.image import Image
@@ -76,6 +77,8 @@ class Rules:
     names: Mapping[str, Mapping[str, str]]
     match_email: bool = True
     max_cluster: int = 25
+    dropped: Callable[[str, str], bool] = lambda _object, _field: False
+    """Whether the settings leave out this field of this object: then no last value of it is kept."""
 
 
 class Flattener:
@@ -98,12 +101,16 @@ class Flattener:
             self.positions = {
                 r["stream"]: r["offset"] for r in tx.rows('SELECT stream, "offset" FROM headrace.positions')
             }
-            self._catalogs = Catalogs(tx, rules.enrich, rules.names, fetch_schema)
+            self._catalogs = Catalogs(tx, rules.enrich, rules.names, fetch_schema, rules.dropped)
+            self._histories = Histories(tx, rules.dropped)
 
     def announce(self, schemas: Iterable[ObjectSchema]) -> None:
-        """Make tables, columns and views for these objects, whether or not a record ever comes."""
+        """Take in how these objects look now: tables, columns and views are made whether or not a record ever comes,
+        and what differs from how they looked last is logged. Not while another thread is in `apply`: see
+        Consumer.announce."""
+        self._catalogs.announce(schemas)
         with self._store.transaction() as tx:
-            self._catalogs.save(tx, self._catalogs.announce(schemas), self._now())
+            self._catalogs.save(tx, self._now())
         self._catalogs.committed()
 
     def forget_position(self, stream: str) -> None:
@@ -168,7 +175,7 @@ class Flattener:
         return read
 
     def _write(self, tx: Transaction, images: Sequence[tuple[Entry, Image]], applied: Applied, now: str) -> list[Image]:
-        self._catalogs.save(tx, {i.schema_id for _, i in images if not i.known_by_id_only}, now)
+        self._catalogs.save(tx, now)
         outcomes = self._fold(tx, images, applied, now)
         if not outcomes:
             return []
@@ -178,7 +185,9 @@ class Flattener:
         projected = write_people(tx, reached, self._catalogs, self._rules)
         applied.users = projected.users
         self._write_events(tx, outcomes, projected.user_of, applied)
-        return list(latest.values())
+        self._retell(tx, outcomes, latest, projected.user_of, applied, now)
+        # History rows don't change any more: in memory they would only take the place of records that do.
+        return [one for one in latest.values() if history.parent_of(one.object) is None]
 
     def _fold(
         self, tx: Transaction, images: Sequence[tuple[Entry, Image]], applied: Applied, now: str
@@ -197,7 +206,7 @@ class Flattener:
                 applied.unknown_deletes += 1
                 continue
             try:
-                outcome = flatten(before, one, self._catalogs.names(one.object), now)
+                outcome = flatten(before, one, self._catalogs.names(one.object), now, self._rules.dropped)
             except (TypeError, ValueError, KeyError, AttributeError) as error:
                 log.warning("entry rejected", stream=entry.stream, offset=entry.offset, error=type(error).__name__)
                 applied.rejects.append(
@@ -222,7 +231,7 @@ class Flattener:
             groups.setdefault((one.object, one.record_id not in new), []).append(one)
         for (object_name, is_there), images in groups.items():
             states = [_state_row(one) for one in images]
-            rows = [_raw_row(one) for one in images]
+            rows = [self._catalogs.raw_row(one) for one in images]
             columns = self._catalogs.raw_columns(object_name)
             try:
                 if is_there:
@@ -242,16 +251,26 @@ class Flattener:
         events = [o.event for _, o in outcomes if o.event is not None]
         changes = [c for _, o in outcomes for c in o.changes]
         applied.stored, applied.events, applied.happened = len(outcomes), len(events), events
-        applied.untouched = len(outcomes) - len(events)
-        unknown = {r["alias"] for r in events if r["alias"] and r["alias"] not in user_of}
-        stored = (
-            tx.rows("SELECT alias, user_id FROM identities WHERE alias = any(?)", [sorted(unknown)]) if unknown else []
-        )
-        users = {**{r["alias"]: r["user_id"] for r in stored}, **user_of}
-        for row in (*events, *changes):
-            row["user_id"] = users.get(row["alias"])
+        applied.untouched = sum(o.event is None and history.parent_of(o.after.object) is None for _, o in outcomes)
+        _fill_in_users(tx, (*events, *changes), user_of)
         tx.append("events", tables.EVENTS, events)
         tx.append("changes", tables.CHANGES, changes)
+
+    def _retell(
+        self,
+        tx: Transaction,
+        outcomes: Sequence[tuple[Entry, Outcome]],
+        latest: Mapping[str, Image],
+        user_of: Mapping[str, str],
+        applied: Applied,
+        now: str,
+    ) -> None:
+        """Let the history of these records tell what polling has not, now that the polled changes are stored."""
+        told = self._histories.retell(tx, [o for _, o in outcomes], latest, self._catalogs, self._memory, now)
+        _fill_in_users(tx, (*told.events, *told.changes), user_of)
+        told.write(tx)
+        applied.events += len(told.is_news)
+        applied.happened += told.is_news
 
 
 class _UnfitError(Exception):
@@ -260,6 +279,16 @@ class _UnfitError(Exception):
     def __init__(self, reasons: Mapping[str, str]) -> None:
         super().__init__(f"{len(reasons)} captures do not fit")
         self.reasons = reasons
+
+
+def _fill_in_users(tx: Transaction, rows: Iterable[dict[str, Any]], user_of: Mapping[str, str]) -> None:
+    """Name the present user of each row's alias; `user_of` knows those that the batch has reached."""
+    told = list(rows)
+    unknown = {r["alias"] for r in told if r["alias"] and r["alias"] not in user_of}
+    stored = tx.rows("SELECT alias, user_id FROM identities WHERE alias = any(?)", [sorted(unknown)]) if unknown else []
+    users = {**{r["alias"]: r["user_id"] for r in stored}, **user_of}
+    for row in told:
+        row["user_id"] = users.get(row["alias"])
 
 
 def _capture_row(entry: Entry, one: Image, now: str) -> dict[str, Any]:
@@ -273,14 +302,9 @@ def _capture_row(entry: Entry, one: Image, now: str) -> dict[str, Any]:
         "offset": entry.offset,
         "seen_at": one.seen_at,
         "stored_at": now,
-        "payload": one.payload,
+        # As it came: the state may keep more than this image showed (see flatten).
+        "payload": entry.fields[b"data"],
     }
-
-
-def _raw_row(one: Image) -> Mapping[str, Any]:
-    if one.fields.get("IsDeleted") == one.is_deleted:
-        return one.fields
-    return {**one.fields, "IsDeleted": one.is_deleted}
 
 
 def _state_row(one: Image) -> dict[str, Any]:

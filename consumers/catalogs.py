@@ -1,27 +1,33 @@
 """What is known of objects: their schemas, the names given to their fields, and how lookups are flattened in."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import structlog
 
-from integration.core import catalog, cause, naming, project
-from integration.core.catalog import ObjectSchema
+from integration.core import catalog, cause, history, naming, project, values
+from integration.core.catalog import Field, ObjectSchema
 from integration.core.columns import Column, ColumnType
+from integration.core.image import Image
 from integration.core.project import PERSON_OBJECTS
 from integration.core.registry import Key, Named, Registry
+from integration.core.schema_changes import SchemaChange, last_described, schema_changes
 from integration.store import tables
 from integration.store.projection import Lookup, Part, Shape, accounts_view, users_select
 from integration.store.protocol import Transaction
 
 log = structlog.get_logger()
 
+_CURRENT = "schema:"
+
 
 class Catalogs:
     """The schemas and the registry of names, kept in memory and in the store.
 
     `enrich` names for each object the lookup fields to flatten in, `names` the settings' own property names;
-    `fetch_schema` asks the stream side for a schema that the store does not know yet.
+    `fetch_schema` asks the stream side for a schema that the store does not know yet; `excluded` says of (object,
+    field) whether the settings leave it out.
     """
 
     def __init__(
@@ -30,30 +36,39 @@ class Catalogs:
         enrich: Mapping[str, Sequence[str]],
         names: Mapping[str, Mapping[str, str]],
         fetch_schema: Callable[[str], bytes | None],
+        excluded: Callable[[str, str], bool] = lambda _object, _field: False,
     ) -> None:
         self._enrich = enrich
         self._fetch = fetch_schema
+        self._excluded = excluded
         self._schemas: dict[str, ObjectSchema] = {}
         self._newest: dict[str, ObjectSchema] = {}
+        self._fields: dict[str, dict[str, Field]] = {}
+        self._announced: set[str] = set()
         self._saved: set[str] = set()
         self._new_names: list[Named] = []
         self._saving: set[str] = set()
+        self._turning: dict[str, str] = {}
         self.registry = Registry(names)
         self.registry.restore(_stored_names(tx))
         for row in tx.rows("SELECT schema_id, body FROM headrace.schemas ORDER BY since"):
             self._add(catalog.from_json(row["body"]))
             self._saved.add(row["schema_id"])
+        self._current = {name: schema.schema_id for name, schema in self._newest.items()} | _stored_current(tx)
+        """Object -> the id of the schema it has in the store: the last one that was announced."""
+        for schema_id in self._current.values():
+            self._turn(self._schemas[schema_id])
         self._new_names.clear()
         self._refresh()
         self.shape = self._draw()
 
-    def announce(self, schemas: Iterable[ObjectSchema]) -> set[str]:
-        """Take in descriptions before any record comes with them; return their ids, for `save`."""
-        told = list(schemas)
-        for schema in told:
+    def announce(self, schemas: Iterable[ObjectSchema]) -> None:
+        """Take in what Salesforce says now of these objects, whether or not a record comes with it; then `save`."""
+        for schema in schemas:
+            self._announced.add(schema.object)
             if schema.schema_id not in self._schemas:
                 self._add(schema)
-        return {schema.schema_id for schema in told}
+            self._turn(schema)
 
     def describes(self, schema_id: str, object_name: str) -> bool:
         """Tell whether this schema is known (after asking for it if need be) and describes this object."""
@@ -70,22 +85,52 @@ class Catalogs:
             return False
         if schema.schema_id != schema_id:
             return False
+        newest = self._newest.get(schema.object)
         self._add(schema)
+        if newest is not None and schema.object in self._announced:
+            self._turn(newest)  # what a capture brings of an announced object is what it was, not what it is
         return True
 
     def names(self, object_name: str) -> Mapping[str, Named]:
         """Return field -> names of an object's own fields."""
         return self.registry.fields(object_name)
 
-    def raw_columns(self, object_name: str) -> Sequence[Column]:
-        """Return the columns of an object's raw table; values lie under the API names."""
-        own = [named.raw_column() for named in self.registry.fields(object_name).values()]
-        return [*own, Column("is_deleted", ColumnType.BOOLEAN, source="IsDeleted")]
+    def lookups(self, object_name: str) -> Collection[str]:
+        """Return the fields of an object that hold ids of other records, as last described."""
+        return {name for name, field in self._fields.get(object_name, {}).items() if field.type == "reference"}
 
-    def save(self, tx: Transaction, used: Collection[str], now: str) -> None:
-        """Make the store ready for records read with the `used` schemas: tables, columns, names."""
-        fresh = [self._schemas[i] for i in used if i not in self._saved]
-        if not fresh:
+    def raw_columns(self, object_name: str) -> Sequence[Column]:
+        """Return the columns of an object's raw table, for the values of `raw_row`."""
+        own = [named.raw_column() for named in self.registry.fields(object_name).values()]
+        older = [replace(named.raw_column(), source=_older(named)) for named in self._older.get(object_name, ())]
+        return [*own, *older, Column("is_deleted", ColumnType.BOOLEAN, source="IsDeleted")]
+
+    def raw_row(self, one: Image) -> Mapping[str, Any]:
+        """Return a record's values under its fields' API names; a value whose field has got another type since it
+        was read goes into the column of the type it was read with."""
+        fields = one.fields
+        if one.object in self._older:
+            fields = self._as_read(one)
+        if fields.get("IsDeleted") == one.is_deleted:
+            return fields
+        return {**fields, "IsDeleted": one.is_deleted}
+
+    def _as_read(self, one: Image) -> Mapping[str, Any]:
+        schema, fields = self._schemas.get(one.schema_id), dict(one.fields)
+        for named in self._older[one.object]:
+            described = schema.field(named.key.field) if schema else None
+            if described is not None and values.column_type(described) is named.key.type:
+                fields[_older(named)] = fields.pop(named.key.field, None)
+        return fields
+
+    def save(self, tx: Transaction, now: str) -> None:
+        """Make the store ready for whatever is known but not saved yet: tables, columns, names; log what changed."""
+        if self._saving or self._turning:  # by a transaction that failed
+            self._saving, self._turning = set(), {}
+            self.shape = self._draw()
+        fresh = [s for i, s in self._schemas.items() if i not in self._saved]
+        turned = self._turned(fresh)
+        if not fresh and not turned:
             return
         self._saving = {s.schema_id for s in fresh}
         for schema in fresh:
@@ -95,10 +140,10 @@ class Catalogs:
         tx.ensure_view("accounts", accounts_view(self.shape), own=True)
         defined = users_select(self.shape, "headrace.people", tables.FIXED_OF_USERS)
         tx.ensure_view("headrace.users_defined", defined, own=True)
-        for name in sorted({name for schema in fresh for name in cause.event_names(schema.object)}):
+        told = (schema.object for schema in fresh if history.parent_of(schema.object) is None)
+        for name in sorted({name for object_name in told for name in cause.event_names(object_name)}):
             # There from the start, so that a question about what has not happened yet has an answer: nothing.
             tx.ensure_view(naming.view_name(name), tables.event_view(name), own=True)
-        known_objects = {self._schemas[i].object for i in self._saved}
         tx.append(
             "headrace.schemas",
             tables.SCHEMAS,
@@ -110,8 +155,7 @@ class Catalogs:
             tables.PROPERTIES,
             [_named_row(named, first + place, now) for place, named in enumerate(self._new_names)],
         )
-        added = [_log_row(n, now) for n in self._new_names if n.key.object in known_objects]
-        tx.append("schema_log", tables.SCHEMA_LOG, added)
+        self._save_turns(tx, turned, now)
 
     def committed(self) -> None:
         """Note that what `save` wrote is in the store for good."""
@@ -119,10 +163,47 @@ class Catalogs:
             self._saved |= self._saving
             self._saving = set()
             self._new_names.clear()
+        if self._turning:
+            self._current |= self._turning
+            self._turning = {}
+
+    def _turned(self, fresh: Sequence[ObjectSchema]) -> list[ObjectSchema]:
+        """List the schemas that objects have now and had not when last saved: as announced; of objects that nobody
+        announces here, as first seen with a record."""
+        announced = [s for name in self._announced if (s := self._newest[name]).schema_id != self._current.get(name)]
+        return [*sorted(announced, key=lambda s: s.object), *(s for s in fresh if s.object not in self._announced)]
+
+    def _save_turns(self, tx: Transaction, turned: Sequence[ObjectSchema], now: str) -> None:
+        rows, current = [], dict(self._current)
+        for schema in turned:
+            earlier = [s for i, s in self._schemas.items() if s.object == schema.object and self._was_there(i)]
+            changes = schema_changes(
+                self._schemas.get(current.get(schema.object, "")),
+                schema,
+                known=last_described(earlier),
+                excluded=self._excluded,
+            )
+            names = self.names(schema.object)
+            rows += [_log_row(change, names.get(change.field or ""), now) for change in changes]
+            current[schema.object] = self._turning[schema.object] = schema.schema_id
+        tx.append("schema_log", tables.SCHEMA_LOG, rows)
+        meta = [{"key": f"{_CURRENT}{name}", "value": schema_id} for name, schema_id in self._turning.items()]
+        tx.upsert("headrace.meta", ("key",), tables.META, meta)
+
+    def _was_there(self, schema_id: str) -> bool:
+        return schema_id in self._saved or schema_id in self._turning.values()
 
     def _add(self, schema: ObjectSchema) -> None:
         self._schemas[schema.schema_id] = schema
+        self._turn(schema)
+
+    def _turn(self, schema: ObjectSchema) -> None:
+        """Let this be what its object looks like: new fields get names, changed ones go by the names of their types."""
+        newest = self._newest.get(schema.object)
+        if newest is not None and newest.schema_id == schema.schema_id:
+            return
         self._newest[schema.object] = schema
+        self._fields.setdefault(schema.object, {}).update(last_described([schema]))
         self._register(schema, None)
         # Own fields first: what a lookup brings in must not take a name that the record's own field would have.
         for looking, target in self._lookups():
@@ -142,7 +223,7 @@ class Catalogs:
             (looking, self._newest[target])
             for looking in looking_up
             for lookup in self._enrich.get(looking.object, ())
-            if (field := looking.field(lookup)) is not None
+            if (field := self._fields[looking.object].get(lookup)) is not None
             for target in field.reference_to
             if target in self._newest and target != looking.object
         ]
@@ -174,13 +255,28 @@ class Catalogs:
     def _refresh(self) -> None:
         self.targets: dict[tuple[str, str], Sequence[str]] = {}
         self.looked_up_by: dict[str, list[tuple[str, str]]] = {}
-        for object_name, fields in self._enrich.items():
-            schema = self._newest.get(object_name)
-            for lookup in fields if schema else ():
-                field = schema.field(lookup) if schema else None
+        for object_name, lookups in self._enrich.items():
+            # As last described: a lookup that is not shown any more still holds, and points where it pointed.
+            fields = self._fields.get(object_name, {})
+            for lookup in lookups if fields else ():
+                field = fields.get(lookup)
                 self.targets[(object_name, lookup)] = field.reference_to if field else ()
                 for target in self.targets[(object_name, lookup)]:
                     self.looked_up_by.setdefault(target, []).append((object_name, lookup))
+        self._older: dict[str, list[Named]] = {}
+        for key, named in self.registry.entries.items():
+            if key.prefix_object == key.object and self.names(key.object)[key.field] is not named:
+                self._older.setdefault(key.object, []).append(named)
+
+
+def _older(named: Named) -> str:
+    """Name the value of a field that was read when the field had this type (no API name has a space)."""
+    return f"{named.key.field} {named.key.type}"
+
+
+def _stored_current(tx: Transaction) -> dict[str, str]:
+    rows = tx.rows("SELECT key, value FROM headrace.meta WHERE key LIKE ?", [f"{_CURRENT}%"])
+    return {row["key"].removeprefix(_CURRENT): row["value"] for row in rows}
 
 
 def _stored_names(tx: Transaction) -> list[Named]:
@@ -212,14 +308,14 @@ def _named_row(named: Named, place: int, now: str) -> dict[str, Any]:
     }
 
 
-def _log_row(named: Named, now: str) -> dict[str, Any]:
+def _log_row(change: SchemaChange, named: Named | None, now: str) -> dict[str, Any]:
     return {
         "at": now,
-        "object": named.key.object,
-        "field": named.key.field,
-        "column_name": named.column,
-        "property": named.property,
-        "kind": "added",
-        "type": str(named.key.type),
-        "note": None,
+        "object": change.object,
+        "field": change.field,
+        "column_name": named.column if named else None,
+        "property": named.property if named and change.field != "IsDeleted" else None,
+        "kind": str(change.kind),
+        "type": str(named.key.type) if named else None,
+        "note": change.note,
     }

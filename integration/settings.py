@@ -145,6 +145,20 @@ class PollSettings(Section):
     overlap_seconds: float = Field(
         default=600, ge=0, le=86400, description="how far back each poll reads again, for records committed late"
     )
+    reread_seconds: float = Field(
+        default=3600,
+        ge=0,
+        le=604_800,
+        description="how often formulas and roll-ups are read again, which change without a stamp; 0: never",
+    )
+
+
+class SweepSettings(Section):
+    """When source and store are compared without being asked."""
+
+    every_hours: float = Field(
+        default=24, ge=0, le=8760, description="hours between two sweeps that a worker makes by itself; 0: never"
+    )
 
 
 class ObjectSettings(Section):
@@ -247,6 +261,7 @@ class Settings(BaseSettings):
 
     salesforce: SalesforceSettings = Field(default_factory=SalesforceSettings)
     poll: PollSettings = Field(default_factory=PollSettings)
+    sweep: SweepSettings = Field(default_factory=SweepSettings)
     objects: dict[str, ObjectSettings] = {}
     redis: RedisSettings = Field(default_factory=RedisSettings)
     store: StoreSettings = Field(default_factory=StoreSettings)

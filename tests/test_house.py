@@ -58,6 +58,7 @@ def test_make_has_its_targets_and_says_what_they_do() -> None:
         "lint",
         "types",
         "bench",
+        "soak",
         "clean",
     }
     assert all(len(line.split()) > 3 for line in shown.splitlines())

@@ -27,6 +27,8 @@ def test_the_defaults_are_those_of_the_contract(tmp_path: Path) -> None:
         "salesforce.api_budget_percent": 70,
         "poll.interval_seconds": 10,
         "poll.overlap_seconds": 600,
+        "poll.reread_seconds": 3600,
+        "sweep.every_hours": 24,
         "redis.url": "embedded",
         "store.url": "duckdb:///headrace.duckdb",
         "identity.match_email": True,

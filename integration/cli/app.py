@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from integration import __version__
-from integration.cli import config, demo, query, streams, work
+from integration.cli import config, demo, query, streams, sweep, why, work
 from integration.cli.frame import INTERRUPTED, show_help
 
 
@@ -18,7 +18,9 @@ def build() -> typer.Typer:
     app.callback(invoke_without_command=True)(_root)
     demo.register(app)
     work.register(app)
+    sweep.register(app)
     query.register(app)
+    why.register(app)
     streams.register(app)
     config.register(app)
     return app

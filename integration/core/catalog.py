@@ -17,13 +17,18 @@ BOOKKEEPING = frozenset(
     {"SystemModstamp", "LastModifiedDate", "LastModifiedById", "LastViewedDate", "LastReferencedDate"}
 )
 
+PICKLIST_TYPES = frozenset({"picklist", "multipicklist", "combobox"})
+
 # In order of preference; the first that describe shows as filterable and sortable is the cursor of the object.
 _CURSOR_FIELDS = ("SystemModstamp", "CreatedDate")
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A field as describe shows it. `type` is Salesforce's (`currency`, `picklist`, `reference`, ...)."""
+    """A field as describe shows it. `type` is Salesforce's (`currency`, `picklist`, `reference`, ...).
+
+    `picklist` are the active values to choose from, in their order; empty for other types.
+    """
 
     name: str
     type: str
@@ -35,6 +40,8 @@ class Field:
     relationship: str | None = None
     calculated: bool = False
     custom: bool = False
+    picklist: tuple[str, ...] = ()
+    filterable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +75,7 @@ def schema_from_describe(
         return None
     needed = {"Id", "IsDeleted", "CreatedDate", cursor}
     fields = tuple(
-        _field(f) for name, f in shown.items() if name in needed or (_readable(f) and _selected(name, only, exclude))
+        _field(f) for name, f in shown.items() if name in needed or (_readable(f) and selected(name, only, exclude))
     )
     return with_id(
         ObjectSchema(
@@ -80,6 +87,13 @@ def schema_from_describe(
             fields=fields,
         )
     )
+
+
+def selected(name: str, only: Collection[str], exclude: Collection[str]) -> bool:
+    """Tell whether the settings want a field: named by `only` (when given), and not by `exclude`; both are globs."""
+    if only and not any(fnmatchcase(name, glob) for glob in only):
+        return False
+    return not any(fnmatchcase(name, glob) for glob in exclude)
 
 
 def with_id(schema: ObjectSchema) -> ObjectSchema:
@@ -95,14 +109,22 @@ def to_json(schema: ObjectSchema) -> bytes:
 
 
 def from_json(text: bytes | str) -> ObjectSchema:
-    """Read what `to_json` wrote. Raises ValueError, KeyError or TypeError for anything else."""
+    """Read what `to_json` wrote, now or in an earlier version: what that did not know has its default.
+
+    Raises ValueError, KeyError or TypeError for anything else.
+    """
     raw = exactjson.loads(text)
-    fields = tuple(Field(**{**f, "reference_to": tuple(f["reference_to"])}) for f in raw.pop("fields"))
+    fields = tuple(_stored_field(f) for f in raw.pop("fields"))
     return ObjectSchema(fields=fields, **raw)
 
 
 def _shallow(schema: ObjectSchema) -> dict[str, Any]:
     return {name: getattr(schema, name) for name in schema.__slots__}
+
+
+def _stored_field(f: Mapping[str, Any]) -> Field:
+    known: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in f.items()}
+    return Field(**known)
 
 
 def _field(f: Mapping[str, Any]) -> Field:
@@ -117,7 +139,15 @@ def _field(f: Mapping[str, Any]) -> Field:
         relationship=f.get("relationshipName") or None,
         calculated=bool(f.get("calculated")),
         custom=bool(f.get("custom")),
+        picklist=_active_values(f),
+        filterable=bool(f.get("filterable", True)),
     )
+
+
+def _active_values(f: Mapping[str, Any]) -> tuple[str, ...]:
+    if str(f.get("type")).lower() not in PICKLIST_TYPES:
+        return ()
+    return tuple(str(v["value"]) for v in f.get("picklistValues") or () if v.get("active", True))
 
 
 def _readable(f: Mapping[str, Any]) -> bool:
@@ -127,9 +157,3 @@ def _readable(f: Mapping[str, Any]) -> bool:
 def _usable_as_cursor(f: Mapping[str, Any]) -> bool:
     # Some objects show SystemModstamp but can't filter by it (ActivityFieldHistory).
     return bool(f.get("filterable", True)) and bool(f.get("sortable", True))
-
-
-def _selected(name: str, only: Collection[str], exclude: Collection[str]) -> bool:
-    if only and not any(fnmatchcase(name, glob) for glob in only):
-        return False
-    return not any(fnmatchcase(name, glob) for glob in exclude)

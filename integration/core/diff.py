@@ -1,10 +1,12 @@
 """What changed between two images of one record. Pure; sorted by field, so that golden files hold."""
 
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 from integration.core import values
 from integration.core.catalog import BOOKKEEPING
+from integration.core.columns import ColumnType
 
 # Not information about the record but about its life: an event's name tells it.
 _LIFE = frozenset({"IsDeleted", "MasterRecordId"})
@@ -32,6 +34,15 @@ def diff(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Difference
 def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Difference]:
     for name, new in after.items():
         old = before.get(name)
-        if old == new or name in BOOKKEEPING or name in _LIFE or values.same(old, new):
+        if old == new or name in BOOKKEEPING or name in _LIFE or values.same(old, new) or _reads_the_same(old, new):
             continue
         yield Difference(name, old, new)
+
+
+def _reads_the_same(old: Any, new: Any) -> bool:
+    """Tell whether a field has changed its type and nothing else: "5", once it is a number, is 5."""
+    if isinstance(old, str) and isinstance(new, bool | int | float | Decimal):
+        return old == values.text(ColumnType.TEXT, new)
+    if isinstance(new, str) and isinstance(old, bool | int | float | Decimal):
+        return new == values.text(ColumnType.TEXT, old)
+    return False

@@ -3,14 +3,14 @@
 Pure: no clock, no store. `stored_at` is passed in; user ids are filled in once identity has been worked out.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from integration.core import cause, exactjson, history, values
 from integration.core.diff import Difference, diff
-from integration.core.image import Image, deleted_copy
+from integration.core.image import Image, carried_copy, deleted_copy
 from integration.core.registry import Named
 
 _ACTIVITIES = frozenset({"Task", "Event"})
@@ -39,15 +39,28 @@ class Outcome:
     moved_at: str = ""
 
 
-def flatten(before: Image | None, after: Image, names: Mapping[str, Named], stored_at: str) -> Outcome | None:
+def _nothing_dropped(_object: str, _field: str) -> bool:
+    return False
+
+
+def flatten(
+    before: Image | None,
+    after: Image,
+    names: Mapping[str, Named],
+    stored_at: str,
+    dropped: Callable[[str, str], bool] = _nothing_dropped,
+) -> Outcome | None:
     """Compare a record's new image with the last one; None when the image tells nothing new (seen again, or older).
 
-    `names` are the object's own fields (see Registry.fields).
+    `names` are the object's own fields (see Registry.fields). `dropped` says of (object, field) whether the settings
+    leave it out; every other field that the new image lacks keeps its last value in the outcome's `after`.
     """
     if before is not None and _is_old_news(before, after):
         return None
     if before is not None and after.known_by_id_only:
         after = deleted_copy(before, after)
+    elif before is not None and not before.fields.keys() <= after.fields.keys():
+        after = carried_copy(before, after, dropped)
     life = cause.life_cause(
         after.object,
         None if before is None else (before.is_deleted, before.fields),
@@ -126,7 +139,17 @@ def _is_reconciled(before: Image, after: Image) -> bool:
 
 
 def _same_image(before: Image, after: Image) -> bool:
-    return after.version == before.version and (after.fields == before.fields or not _shows_more(before, after))
+    if after.version != before.version or _is_read_anew(before, after):
+        return False
+    return after.fields == before.fields or not _shows_more(before, after)
+
+
+def _is_read_anew(before: Image, after: Image) -> bool:
+    """Tell whether the record was read again because its object looks different now.
+
+    Values that say the same may belong into other columns (a date that has become text): they have to be written.
+    """
+    return after.origin == "backfill" and after.schema_id != before.schema_id
 
 
 def _shows_more(before: Image, after: Image) -> bool:

@@ -1,7 +1,7 @@
 """Record images: what a capture shows, as the core works with it."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ class Image(NamedTuple):
     """A record as one capture showed it. Plain data: the hot path makes one per record.
 
     `version` and `seen_at` are ISO 8601 UTC; `fields` hold the REST API's JSON values; `payload` is the JSON of the
-    capture, kept so that archiving it costs nothing.
+    capture, kept so that storing it costs nothing.
     """
 
     object: str
@@ -83,15 +83,27 @@ def read(payload: bytes) -> Image:
 def deleted_copy(before: Image, told: Image) -> Image:
     """Return the image of a record of which only the delete log tells: its last fields, now deleted."""
     fields = {**before.fields, "IsDeleted": True} if "IsDeleted" in before.fields else dict(before.fields)
-    image = told._replace(fields=fields, schema_id=before.schema_id, known_by_id_only=False)
+    return _retold(told._replace(fields=fields, schema_id=before.schema_id, is_deleted=True, known_by_id_only=False))
+
+
+def carried_copy(before: Image, after: Image, dropped: Callable[[str, str], bool]) -> Image:
+    """Return the newer image with the last values of the fields it lacks: what is not shown any more is unknown,
+    and unknown is not null. Fields that are `dropped` (by the settings, as object and field) are not kept."""
+    shown, name = after.fields, after.object
+    kept = {f: value for f, value in before.fields.items() if f not in shown and not dropped(name, f)}
+    return _retold(after._replace(fields={**shown, **kept})) if kept else after
+
+
+def _retold(image: Image) -> Image:
+    """Return the image with the payload that says what it says: the one to be kept as the record's state."""
     capture = {
         "id": image.capture_id,
         "org": image.org,
         "object": image.object,
         "record_id": image.record_id,
         "system_modstamp": image.version,
-        "is_deleted": True,
-        "fields": fields,
+        "is_deleted": image.is_deleted,
+        "fields": image.fields,
         "schema_id": image.schema_id,
         "origin": image.origin,
         "seen_at": image.seen_at,

@@ -65,6 +65,7 @@ class Registry:
     def register(self, schema: ObjectSchema, prefix_object: str | None = None) -> tuple[list[Named], list[str]]:
         """Give names to the fields of an object, its own or (with `prefix_object`) as a lookup flattens them.
 
+        The newest names of its fields are from now on those of the types it shows, which may be types they had before.
         Returns what is new, and a warning for each name that was taken.
         """
         prefix = prefix_object or schema.object
@@ -72,6 +73,7 @@ class Registry:
         for described in schema.fields:
             key = Key(prefix, schema.object, described.name, values.column_type(described))
             if key in self.entries:
+                self._by_object[(prefix, schema.object)][described.name] = self.entries[key]
                 continue
             named, warning = self._name(key, described)
             self._take(named)

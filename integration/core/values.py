@@ -54,7 +54,8 @@ def text(kind: ColumnType, value: Any) -> str | None:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return stamp(value) if kind is ColumnType.TIMESTAMP else value
+        # A field that is a time now may have been a text before.
+        return stamp(value) if kind is ColumnType.TIMESTAMP and value[10:11] == "T" else value
     if isinstance(value, int | float | Decimal):
         return exactjson.plain(value)
     return exactjson.dumps(value).decode()

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from integration.sandbox.table import Row
 
-Kind = Literal["created", "updated", "deleted", "undeleted", "purged", "touched", "merged", "converted"]
+Kind = Literal["created", "updated", "deleted", "undeleted", "purged", "touched", "merged", "converted", "archived"]
 
 
 class Commit:
@@ -13,11 +13,15 @@ class Commit:
     seq         1, 2, 3 ... in the order of becoming visible
     at          the stamp the record was given when it was saved
     visible_at  the stamp of the commit; later than `at` when the transaction stayed open
+    together    commits with the same number became visible at once: a transaction, a merge, a delete with its family
     before      stored fields before, None for a new record (formulas and compounds are not stored)
     after       stored fields after, None for a record that is gone for good
+
+    The `after` of a record's last commit is what every reader sees, save for what moves without being committed:
+    calculated fields, `Org.drift` and changes of the schema.
     """
 
-    __slots__ = ("_after", "_before", "_columns", "at", "kind", "object", "record_id", "seq", "visible_at")
+    __slots__ = ("_after", "_before", "_columns", "at", "kind", "object", "record_id", "seq", "together", "visible_at")
 
     def __init__(
         self,
@@ -28,6 +32,7 @@ class Commit:
         record_id: str,
         kind: Kind,
         images: tuple[tuple[str, ...], Row | None, Row | None],
+        together: int = 0,
     ) -> None:
         self.seq = seq
         self.at = at
@@ -35,6 +40,7 @@ class Commit:
         self.object = object
         self.record_id = record_id
         self.kind = kind
+        self.together = together
         # Rows are never changed in place, so keeping them costs nothing; dicts are made when asked for.
         self._columns, self._before, self._after = images
 

@@ -1,4 +1,7 @@
-"""/composite: up to 25 requests in one call, at most 5 of them queries."""
+"""/composite: up to 25 requests in one call, at most 5 of them queries.
+
+Too many of them are refused inside the envelope: status 200, and one response, of nobody, with the status 400.
+"""
 
 import re
 from typing import Any
@@ -23,11 +26,23 @@ def composite(rest: Rest, call: Call) -> Answer:
         raise OrgError("JSON_PARSER_ERROR", "compositeRequest must be a list with at least one subrequest")
     calls = [_call(sub, call) for sub in subrequests]
     _check(subrequests, calls)
-    answers = _all_or_none(rest, calls) if body.get("allOrNone") else [rest.answer(sub) for sub in calls]
+    too_many = _too_many(calls)
+    if too_many is not None:
+        return Answer(200, {"compositeResponse": [_response({"referenceId": None}, refusal(too_many))]})
+    answers = _all_or_none(rest, calls) if body.get("allOrNone") else [_answer(rest, sub) for sub in calls]
     return Answer(
         200,
         {"compositeResponse": [_response(sub, a) for sub, a in zip(subrequests, answers, strict=True)]},
     )
+
+
+def _answer(rest: Rest, call: Call) -> Answer:
+    kind = route(call)[0]
+    if rest.composite_takes_queries_only and kind not in _QUERIES:
+        return refusal(OrgError("INVALID_INPUT", f"Subrequests of a composite must be queries, not {call.path}"))
+    if kind.startswith("bulk_"):
+        return refusal(OrgError("INVALID_INPUT", f"This resource can't be a subrequest of a composite: {call.path}"))
+    return rest.answer(call)
 
 
 def _all_or_none(rest: Rest, calls: list[Call]) -> list[Answer]:
@@ -37,7 +52,7 @@ def _all_or_none(rest: Rest, calls: list[Call]) -> list[Answer]:
         rest.writer = transaction
         try:
             for call in calls:
-                answers.append(rest.answer(call))
+                answers.append(_answer(rest, call))
                 if answers[-1].status >= 400:
                     transaction.rollback()
                     halted = refusal(OrgError("PROCESSING_HALTED", _HALTED))
@@ -48,16 +63,17 @@ def _all_or_none(rest: Rest, calls: list[Call]) -> list[Answer]:
     return answers
 
 
-def _check(subrequests: list[dict[str, Any]], calls: list[Call]) -> None:
+def _too_many(calls: list[Call]) -> OrgError | None:
     if len(calls) > MOST_SUBREQUESTS:
-        raise OrgError("LIMIT_EXCEEDED", f"A composite takes at most {MOST_SUBREQUESTS} subrequests.")
-    kinds = [route(call)[0] for call in calls]
-    if sum(kind in _QUERIES for kind in kinds) > MOST_QUERIES:
-        raise OrgError(
-            "LIMIT_EXCEEDED",
-            f"A composite takes at most {MOST_QUERIES} query or sObject Collections subrequests.",
-        )
-    if "composite" in kinds:
+        return OrgError("LIMIT_EXCEEDED", f"The request can't contain more than {MOST_SUBREQUESTS} operations.")
+    if sum(route(call)[0] in _QUERIES for call in calls) > MOST_QUERIES:
+        message = f"The request can't contain more than {MOST_QUERIES} query or sObject Collections operations."
+        return OrgError("LIMIT_EXCEEDED", message)
+    return None
+
+
+def _check(subrequests: list[dict[str, Any]], calls: list[Call]) -> None:
+    if any(route(call)[0] == "composite" for call in calls):
         raise OrgError("INVALID_OPERATION", "A composite can't contain a composite.")
     names = [sub["referenceId"] for sub in subrequests]
     if len(set(names)) < len(names):

@@ -96,7 +96,7 @@ def _field(f: FieldDef) -> dict[str, Any]:
         "autoNumber": False,
         "byteLength": f.length * 3,
         "calculated": f.calculated,
-        "calculatedFormula": f"formula of {f.name}" if f.calculated else None,
+        "calculatedFormula": f"formula of {f.name}" if f.calculated and f.roll_up is None else None,
         "cascadeDelete": False,
         "caseSensitive": False,
         "compoundFieldName": f.compound_of,

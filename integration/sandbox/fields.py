@@ -103,11 +103,37 @@ def formula(name: str, kind: str, compute: Formula, **more: Any) -> FieldDef:
     return FieldDef(name, kind, formula=compute, **more)
 
 
+def roll_up(name: str, kind: str, child: str, pointer: str, compute: Formula, **more: Any) -> FieldDef:
+    """A roll-up summary of the child records whose reference `pointer` names this record."""
+    return formula(name, kind, compute, roll_up=(child, pointer), moves_alone=True, **more)
+
+
 def system(field: FieldDef) -> FieldDef:
     """The same field, written by the platform alone."""
     object.__setattr__(field, "createable", False)
     object.__setattr__(field, "updateable", False)
     return field
+
+
+def of_type(name: str, kind: str, **more: Any) -> FieldDef:
+    """A field of a type that is only known at run time, with the sizes such a field usually has."""
+    return FieldDef(name, kind, **(_USUAL.get(kind, {}) | more))
+
+
+_USUAL: dict[str, dict[str, Any]] = {
+    "boolean": {"nillable": False},
+    "string": {"length": 255},
+    "picklist": {"length": 255},
+    "url": {"length": 255},
+    "email": {"length": 80},
+    "phone": {"length": 40},
+    "textarea": {"length": 32000, "filterable": False, "sortable": False},
+    "multipicklist": {"length": 4099, "sortable": False},
+    "int": {"precision": 8},
+    "double": {"precision": 18, "scale": 2},
+    "currency": {"precision": 18, "scale": 2},
+    "percent": {"precision": 18, "scale": 2},
+}
 
 
 def address(prefix: str) -> tuple[FieldDef, ...]:

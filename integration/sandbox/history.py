@@ -1,4 +1,4 @@
-"""Field history: a row for each tracked field that changed, as Salesforce writes them."""
+"""Field history: a row for each tracked field that changed, as Salesforce writes them; and snapshots of records."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,8 @@ _DATA_TYPES = {
     "url": "Url",
 }
 
+_OWN = frozenset({"Id", "IsDeleted", "CreatedById", "CreatedDate", "SystemModstamp"})
+
 CREATED: Entry = ("created", "Text", None, None)
 
 
@@ -46,6 +48,19 @@ def entries(org: "Org", table: Table, before: dict[str, Any], after: dict[str, A
             yield name, _DATA_TYPES.get(field.type, "Text"), None, None
         else:
             yield name, _DATA_TYPES.get(field.type, "Text"), old, new
+
+
+def snapshot(
+    org: "Org", table: Table, log: Table, before: dict[str, Any] | None, after: dict[str, Any]
+) -> dict[str, Any] | None:
+    """Return what a record now shows of the fields that the log keeps; None if nothing of it has changed."""
+    shown = [f for f in table.definition.fields if f.name in log.at and f.name not in _OWN]
+    now, then = _values(org, shown, after), None if before is None else _values(org, shown, before)
+    return None if now == then else now
+
+
+def _values(org: "Org", fields: list[FieldDef], record: dict[str, Any]) -> dict[str, Any]:
+    return {f.name: f.formula(record, org) if f.formula is not None else record[f.name] for f in fields}
 
 
 def _name_of(org: "Org", record_id: str | None) -> str | None:

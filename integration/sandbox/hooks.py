@@ -1,6 +1,7 @@
 """What the platform fills in by itself: names put together, flags that follow a status, formulas."""
 
 from collections.abc import Mapping
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -103,6 +104,13 @@ def of_account(field: str) -> Any:
         return org.value("Account", account, field) if account else None
 
     return read
+
+
+def days_to_close(record: Mapping[str, Any], org: "Org") -> float | None:
+    """CloseDate minus TODAY() of an open deal: another number every day, whether anybody saves it or not."""
+    if not record["CloseDate"] or record["IsClosed"]:
+        return None
+    return float((date.fromisoformat(record["CloseDate"]) - org.clock.now().date()).days)
 
 
 def per_seat(record: Mapping[str, Any], _org: "Org") -> float | None:

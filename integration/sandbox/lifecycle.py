@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from integration.sandbox import checks
+from integration.sandbox import checks, persons
 from integration.sandbox.errors import OrgError
 from integration.sandbox.table import Row
 from integration.sandbox.writer import Save
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from integration.sandbox.org import Org
 
 # References that say what once happened; a merge leaves them alone.
-_SETTLED = frozenset({"MasterRecordId", "ConvertedAccountId", "ConvertedContactId"})
+_SETTLED = frozenset({"MasterRecordId", "ConvertedAccountId", "ConvertedContactId", "PersonContactId"})
 
 
 def merge(org: "Org", name: str, winner: str, losers: list[str], save: Save) -> None:
@@ -23,9 +23,17 @@ def merge(org: "Org", name: str, winner: str, losers: list[str], save: Save) -> 
         raise OrgError("INVALID_OPERATION", "a merge needs a winner and at least one other record")
     for key in (winner, *losers):
         checks.row_to_change(table, key)
-    moves = _children(org, name, frozenset(losers))
-    org.guard({winner, *losers} | org.touched_by_deleting(moves))
-    for (child, key), fields in moves.items():
+    persons_of = persons.merged_contacts(table, winner, losers)
+    groups = [(name, winner, losers), *([("Contact", *persons_of)] if persons_of else [])]
+    for group, first, others in groups:
+        org.guard({first, *others} | org.touched_by_deleting(_children(org, group, frozenset(others))))
+    for group, first, others in reversed(groups):  # the contacts of persons first: they are no children then
+        _merge(org, group, first, others, save)
+
+
+def _merge(org: "Org", name: str, winner: str, losers: list[str], save: Save) -> None:
+    table = org.table(name)
+    for (child, key), fields in _children(org, name, frozenset(losers)).items():
         # A winner that pointed at a loser would point at itself.
         changes = dict.fromkeys(fields, None if key == winner else winner)
         org.writer.change(org.tables[child], key, changes, save)
@@ -38,7 +46,7 @@ def _children(org: "Org", name: str, losers: frozenset[str]) -> dict[tuple[str, 
     """Map (object, Id) of every live record that points at one of the losers to the fields that do."""
     found: dict[tuple[str, str], list[str]] = {}
     for child, table in org.tables.items():
-        if "SystemModstamp" not in table.at:
+        if "LastModifiedDate" not in table.at:
             continue  # history rows stay with the record they tell about
         for field in table.definition.fields:
             if field.type == "reference" and name in field.reference_to and field.name not in _SETTLED:

@@ -27,6 +27,9 @@ class FieldDef:
     label         made from the name when not given
     relationship  of a reference: the name in SOQL paths (`Account` for AccountId); made from the name
     formula       present on a calculated field only
+    moves_alone   of a calculated field: its value can change while its record's stamp stays, because it depends on
+                  other records or on the date
+    roll_up       of a roll-up summary: (child object, the child's reference to this record)
     parts         of a compound (address, location): the names of the fields it is put together from
     compound_of   of such a part: the name of the compound
     hidden        field-level security: not in describe, unknown to SOQL
@@ -42,6 +45,8 @@ class FieldDef:
     relationship: str | None = None
     picklist: tuple[str, ...] = ()
     formula: Formula | None = None
+    moves_alone: bool = False
+    roll_up: tuple[str, str] | None = None
     parts: tuple[str, ...] = ()
     compound_of: str | None = None
     createable: bool = True
@@ -72,7 +77,7 @@ class FieldDef:
 
     @property
     def calculated(self) -> bool:
-        """True for a formula."""
+        """True for a formula or a roll-up summary."""
         return self.formula is not None
 
     @property
@@ -90,6 +95,7 @@ class ObjectDef:
     hard_delete_only  a deleted record is gone at once; only /deleted/ still names it
     cascade           (child object, its reference field) pairs that are deleted with a record
     history           the object that keeps the old values of the fields in `tracked`
+    snapshots         the object that keeps a row for each form its fields have had; `history_parent` names the record
     on_save           fills what the platform fills when a record is saved
     """
 
@@ -107,6 +113,7 @@ class ObjectDef:
     deletable: bool = True
     cascade: tuple[tuple[str, str], ...] = ()
     history: str | None = None
+    snapshots: str | None = None
     history_parent: str | None = None
     tracked: tuple[str, ...] = ()
     on_save: SaveHook | None = None

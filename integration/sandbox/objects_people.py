@@ -1,6 +1,6 @@
 """Accounts, contacts, leads, users and the enrichment records that hang on them."""
 
-from integration.sandbox import hooks
+from integration.sandbox import hooks, rollups
 from integration.sandbox.fields import (
     address,
     area,
@@ -21,6 +21,7 @@ from integration.sandbox.fields import (
     phone,
     pick,
     ref,
+    roll_up,
     secret,
     system,
     text,
@@ -100,6 +101,8 @@ ACCOUNT = ObjectDef(
         secret("Tax_Number__c"),
         *location("Office__c"),
         ref(CLEARBIT, CLEARBIT),
+        roll_up("Open_Pipeline__c", "currency", "Opportunity", "AccountId", rollups.OPEN_PIPELINE),
+        roll_up("Won_Deals__c", "double", "Opportunity", "AccountId", rollups.WON_DEALS, scale=0),
     ),
     mergeable=True,
     cascade=(("Contact", "AccountId"), ("Opportunity", "AccountId"), ("Task", "WhatId"), ("Event", "WhatId")),
@@ -145,8 +148,8 @@ CONTACT = ObjectDef(
         text("EmailBouncedReason"),
         moment("EmailBouncedDate"),
         flag("IsEmailBounced"),
-        formula("Account_ARR__c", "currency", hooks.of_account("ARR__c")),
-        formula("Account_Type__c", "string", hooks.of_account("Type"), length=1300),
+        formula("Account_ARR__c", "currency", hooks.of_account("ARR__c"), moves_alone=True),
+        formula("Account_Type__c", "string", hooks.of_account("Type"), moves_alone=True, length=1300),
         pick("Role__c", "Champion", "Decision Maker", "User", "Blocker"),
         multi("Interests__c", "Pricing", "Security", "Roadmap", "Training"),
         number("Score__c", 1),

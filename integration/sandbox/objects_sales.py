@@ -69,7 +69,7 @@ OPPORTUNITY = ObjectDef(
         ref("ContactId", "Contact", updateable=False),
         *viewed(),
         formula("Deal_Size__c", "string", hooks.weight, length=1300),
-        formula("Account_Segment__c", "string", hooks.of_account("Segment__c"), length=1300),
+        formula("Account_Segment__c", "string", hooks.of_account("Segment__c"), moves_alone=True, length=1300),
         money("Discount_Amount__c"),
         percent("Discount__c", 1),
         multi("Competitors__c", "Acme", "Globex", "Initech", "Umbrella"),
@@ -82,9 +82,11 @@ OPPORTUNITY = ObjectDef(
         number("Score__c", 1),
         flag("Legal_Approved__c"),
         integer("Seats__c"),
+        formula("Days_To_Close__c", "double", hooks.days_to_close, scale=0, moves_alone=True),
     ),
     cascade=(("OpportunityContactRole", "OpportunityId"), ("Task", "WhatId"), ("Event", "WhatId")),
     history="OpportunityFieldHistory",
+    snapshots="OpportunityHistory",
     history_parent="OpportunityId",
     tracked=("Name", "StageName", "Amount", "CloseDate", "Probability", "OwnerId", "AccountId", "NextStep"),
     on_save=hooks.follow_stage,
@@ -283,9 +285,34 @@ def history_of(parent: str, name: str, label: str) -> ObjectDef:
     )
 
 
+SNAPSHOTS = ObjectDef(
+    "OpportunityHistory",
+    "Opportunity History",
+    "Opportunity History",
+    "008",
+    (
+        *ids(),
+        system(ref("OpportunityId", "Opportunity", nillable=False)),
+        system(ref("CreatedById", "User", nillable=False)),
+        system(moment("CreatedDate", nillable=False)),
+        system(pick("StageName", *hooks.STAGES, label="Stage")),
+        system(money("Amount")),
+        system(money("ExpectedRevenue")),
+        system(day("CloseDate")),
+        system(percent("Probability")),
+        system(pick("ForecastCategory", "Omitted", "Pipeline", "BestCase", "Commit", "Closed")),
+        system(moment("SystemModstamp", nillable=False)),
+    ),
+    undeletable=False,
+    createable=False,
+    deletable=False,
+    replicateable=False,
+)
+
 HISTORIES = (
     history_of("Account", "AccountHistory", "Account History"),
     history_of("Contact", "ContactHistory", "Contact History"),
     history_of("Lead", "LeadHistory", "Lead History"),
     history_of("Opportunity", "OpportunityFieldHistory", "Opportunity Field History"),
+    SNAPSHOTS,
 )

@@ -2,19 +2,19 @@
 
 # ruff: noqa: A002 - `object` is the word of this domain
 
-import threading
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from integration.sandbox import checks, effects, lifecycle
+from integration.sandbox import archive, checks, effects, lifecycle, persons
 from integration.sandbox.clock import Clock, stamp
 from integration.sandbox.commits import Commit
-from integration.sandbox.errors import OrgError, invalid_type, no_such_column, not_found
+from integration.sandbox.errors import OrgError, no_such_column, not_found
 from integration.sandbox.ids import is_id, number_of, record_id, to18
 from integration.sandbox.model import FieldDef, ObjectDef
 from integration.sandbox.objects import STANDARD_OBJECTS
+from integration.sandbox.schema import Schema
 from integration.sandbox.table import Table
 from integration.sandbox.transaction import PendingTransaction
 from integration.sandbox.values import clean
@@ -26,12 +26,18 @@ __all__ = ["Commit", "Org", "OrgError", "PendingTransaction"]
 _BORN = datetime.fromisoformat("2015-03-02T09:00:00+00:00")
 
 
-class Org:
+class Org(Schema):
     """Records of all objects, with stamps, history, recycle bin and transactions as in a real org.
 
     clock             gives every stamp
     history_tracking  write History rows for tracked fields (can be switched at any time)
     org_number        which org this is; it makes the org id
+
+    Switches that can be set at any time:
+
+    undelete_moves_stamp  an undelete moves SystemModstamp
+    roll_ups_move_stamp   the change of a child moves the SystemModstamp of the record that sums it up
+    query_to_time_out     1 lets the next query fail with QUERY_TIMEOUT, 2 the one after it; None lets none fail
 
     Every public method is thread-safe and raises OrgError with Salesforce's own code when it refuses.
     Records are plain dicts with the values of the REST JSON.
@@ -45,15 +51,16 @@ class Org:
         history_tracking: bool = True,
         org_number: int = 1,
     ) -> None:
+        self._getters: dict[tuple[str, str], Getter] = {}
+        super().__init__(objects)
         self.clock = clock
-        self.lock = threading.RLock()
         self.org_id = record_id("00D", org_number)
-        self.objects: dict[str, ObjectDef] = {}
-        self.tables: dict[str, Table] = {}
         self.commits: list[Commit] = []
         self.history_tracking = history_tracking
         self.undelete_moves_stamp = True  # not documented for real orgs: tests try both
-        self.schema_version = 0
+        self.roll_ups_move_stamp = False  # the same
+        self.roll_ups: dict[Any, tuple[int, dict[str, float]]] = {}
+        self.query_to_time_out: int | None = None
         self.writer = Writer(self)
         self.locked: dict[str, PendingTransaction] = {}
         self.reserved: set[str] = set()
@@ -61,77 +68,9 @@ class Org:
         self._transactions: list[PendingTransaction] = []
         self._families: dict[str, list[tuple[str, str]]] = {}
         self._numbers: dict[str, int] = {}
-        self._prefixes: dict[str, list[str]] = {}
-        self._hidden: set[tuple[str, str]] = set()
-        self._getters: dict[tuple[str, str], Getter] = {}
-        self._visible: dict[str, dict[str, FieldDef]] = {}
-        for definition in objects:
-            self.define(definition)
+        self._depth = 0
+        self.together = 0
         self.default_user = self._first_records()
-
-    # --- schema -------------------------------------------------------------------------------------
-
-    def define(self, obj: ObjectDef) -> None:
-        """Add an object. Raises ValueError if the org has it already."""
-        with self.lock:
-            if obj.name in self.objects:
-                raise ValueError(f"The org already has an object named {obj.name}.")
-            self.objects[obj.name] = obj
-            self.tables[obj.name] = Table(obj)
-            self._prefixes.setdefault(obj.key_prefix, []).append(obj.name)
-            self._schema_changed()
-
-    def hide_field(self, object: str, field: str) -> None:
-        """Take the field away from the API user: absent from describe, unknown to SOQL."""
-        with self.lock:
-            self._existing_field(object, field)
-            self._hidden.add((object, field))
-            self._schema_changed()
-
-    def show_field(self, object: str, field: str) -> None:
-        """Give a hidden field back."""
-        with self.lock:
-            self._existing_field(object, field)
-            self._hidden.discard((object, field))
-            self._schema_changed()
-
-    def add_field(self, object: str, field: FieldDef) -> None:
-        """Add a field; every record has null (false for a checkbox, or its default). No stamp moves."""
-        with self.lock:
-            definition = self.table(object).definition
-            if definition.field(field.name) is not None:
-                raise ValueError(f"{object} already has a field named {field.name}.")
-            self._redefine(replace(definition, fields=(*definition.fields, field)))
-
-    def remove_field(self, object: str, field: str) -> None:
-        """Remove a custom field with its values. Raises ValueError for a standard one."""
-        with self.lock:
-            if not self._existing_field(object, field).custom:
-                raise ValueError(f"{field} is a standard field of {object}; only custom fields can be removed.")
-            definition = self.table(object).definition
-            self._hidden.discard((object, field))
-            self._redefine(
-                replace(
-                    definition,
-                    fields=tuple(f for f in definition.fields if f.name != field),
-                    tracked=tuple(name for name in definition.tracked if name != field),
-                )
-            )
-
-    def visible_fields(self, object: str) -> tuple[FieldDef, ...]:
-        """Return the fields the API user can see, in describe's order."""
-        with self.lock:
-            if object not in self._visible:
-                fields = self.table(object).definition.fields
-                shown = (f for f in fields if not f.hidden and (object, f.name) not in self._hidden)
-                self._visible[object] = {f.name.lower(): f for f in shown}
-            return tuple(self._visible[object].values())
-
-    def visible_field(self, object: str, name: str) -> FieldDef | None:
-        """Return a field the API user can see, by its name in any spelling of upper and lower case, or None."""
-        with self.lock:
-            self.visible_fields(object)
-            return self._visible[object].get(name.lower())
 
     # --- writing ------------------------------------------------------------------------------------
 
@@ -144,7 +83,7 @@ class Org:
         at  a back-dated saving, for seeding: it becomes CreatedDate, LastModifiedDate and SystemModstamp,
             and no "created" row is written to the history
         """
-        with self.lock:
+        with self.writing():
             table = self.table(object)
             given = checks.given_values(self, table, fields)
             checks.require(table, given)
@@ -159,7 +98,7 @@ class Org:
         For seeding and imports: no hooks, no history, no checks of references. Calculated and compound fields
         and `attributes` in it are ignored; a record with the same Id is replaced.
         """
-        with self.lock:
+        with self.writing():
             table = self.table(object)
             values = dict(table.blank)
             for name, value in record.items():
@@ -185,31 +124,42 @@ class Org:
         at: datetime | None = None,
     ) -> None:
         """Save new values. LastModifiedDate and SystemModstamp move even if no value differs."""
-        with self.lock:
+        with self.writing():
             table, key = self._writable(object, record_id)
             given = checks.given_values(self, table, fields)
             checks.require(table, given, given)
+            persons.check_change(table, table.rows[key], given)
             self.guard(effects.targets(self, object, table.record(table.rows[key]) | given))
             self.writer.change(table, key, given, self.save(by, at))
 
     def touch(self, object: str, record_id: str) -> None:
         """Move SystemModstamp only, as internal processes do: no visible change."""
-        with self.lock:
+        with self.writing():
             table, key = self._writable(object, record_id)
             self.writer.drift(table, key, {}, self.save(None))
 
+    def drift(self, object: str, record_id: str, fields: Mapping[str, Any]) -> None:
+        """Write values without any trace: no stamp moves, no history, nothing in `commits`.
+
+        Back-end jobs and managed packages do that. Only a reader who looks at the record itself can see it.
+        """
+        with self.writing():
+            table, key = self._writable(object, record_id)
+            self.writer.slip_in(table, key, checks.given_values(self, table, fields))
+
     def delete(self, object: str, record_id: str, *, by: str | None = None) -> None:
         """Delete a record and what depends on it: into the recycle bin, or away if the object has none."""
-        with self.lock:
+        with self.writing():
             table, key = self._writable(object, record_id)
             if not table.definition.deletable:
                 raise OrgError("INVALID_TYPE_FOR_OPERATION", f"entity type {object} does not support delete")
+            persons.check_delete(table, table.rows[key])
             self.guard(self.touched_by_deleting(self.family(object, key)))
             self.delete_family(object, key, self.save(by))
 
     def undelete(self, object: str, record_id: str, *, by: str | None = None) -> None:
         """Bring a record back from the recycle bin, with what was deleted along with it."""
-        with self.lock:
+        with self.writing():
             table, key = self._in_bin(object, record_id)
             if table.definition.mergeable and table.rows[key][table.at["MasterRecordId"]]:
                 raise OrgError("UNDELETE_FAILED", "a merged record cannot be undeleted")
@@ -220,14 +170,14 @@ class Org:
 
     def purge(self, object: str, record_id: str) -> None:
         """Empty the recycle bin of a record and of what was deleted along with it."""
-        with self.lock:
+        with self.writing():
             _, key = self._in_bin(object, record_id)
             for name, child in self._take_family(object, key):
                 self.writer.remove(self.tables[name], child, self.save(None))
 
     def merge(self, object: str, winner_id: str, loser_ids: Iterable[str], *, by: str | None = None) -> None:
         """Merge records: losers are deleted with MasterRecordId = winner, their children get the winner."""
-        with self.lock:
+        with self.writing():
             lifecycle.merge(self, object, to18(winner_id), [to18(i) for i in loser_ids], self.save(by))
 
     def convert_lead(
@@ -245,10 +195,42 @@ class Org:
         Returns account_id, contact_id and opportunity_id (None without one). The contact gets a role on the new
         opportunity; activities and campaign memberships of the lead move to the contact.
         """
-        with self.lock:
+        with self.writing():
             _, key = self._writable("Lead", lead_id)
             given = (account_id, contact_id)
             return lifecycle.convert(self, key, given, status or "Qualified", with_opportunity, by)
+
+    def archive_activities(self, before: datetime, *, move_stamp: bool = True) -> list[str]:
+        """Archive closed tasks and past events dated before that day, and return their Ids.
+
+        They get IsArchived, and `query` hides them; SystemModstamp moves or not, LastModifiedDate never does.
+        """
+        with self.writing():
+            return archive.archive(self, before, move_stamp=move_stamp)
+
+    def enable_person_accounts(self) -> None:
+        """Switch person accounts on: Account and Contact get their fields. No way back, as in a real org."""
+        with self.lock:
+            persons.enable(self)
+
+    def insert_person_account(self, fields: Mapping[str, Any], *, by: str | None = None) -> str:
+        """Save a person (fields of Account: FirstName, LastName, PersonEmail, ...) and return the account's Id.
+
+        The account's PersonContactId names the contact that comes along.
+        """
+        with self.writing():
+            return persons.insert(self, fields, self.save(by))
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the lock; what is committed meanwhile gets one number in `Commit.together`."""
+        with self.lock:
+            self.together += self._depth == 0
+            self._depth += 1
+            try:
+                yield
+            finally:
+                self._depth -= 1
 
     def begin(self) -> PendingTransaction:
         """Open a transaction: what it saves is stamped at once and visible at its commit."""
@@ -288,7 +270,7 @@ class Org:
     def forget_deletes(self, before: datetime) -> None:
         """Purge the delete log of entries older than `before`, as a busy org does."""
         with self.lock:
-            self.deletes_known_since = before
+            self.deletes_known_since = max(before, self.deletes_known_since or before)
             for table in self.tables.values():
                 table.deleted_log = {k: at for k, at in table.deleted_log.items() if at >= stamp(before)}
 
@@ -306,13 +288,6 @@ class Org:
 
     # --- for the modules beside this one --------------------------------------------------------------
 
-    def table(self, object: str) -> Table:
-        """Return the rows of an object. Raises OrgError INVALID_TYPE."""
-        try:
-            return self.tables[object]
-        except KeyError:
-            raise invalid_type(object) from None
-
     def getter(self, object: str, field: FieldDef) -> Getter:
         """Return a function from a row to the field's value."""
         key = (object, field.name)
@@ -325,6 +300,15 @@ class Org:
         number = self._numbers.get(prefix, 0) + 1
         self._numbers[prefix] = number
         return record_id(prefix, number)
+
+    def run_out_of_time(self) -> None:
+        """Count a query; raise OrgError QUERY_TIMEOUT if it is the one that `query_to_time_out` waits for."""
+        if self.query_to_time_out is None:
+            return
+        self.query_to_time_out -= 1
+        if self.query_to_time_out <= 0:
+            self.query_to_time_out = None
+            raise OrgError("QUERY_TIMEOUT", "Your query request was running for too long.")
 
     def save(self, by: str | None, at: datetime | None = None) -> Save:
         """Return the stamp and the user of a saving that happens now (or at `at`)."""
@@ -414,21 +398,9 @@ class Org:
         tables = self.tables
         return [(n, k) for n, k in members if k in tables[n].rows and tables[n].is_deleted(tables[n].rows[k])]
 
-    def _existing_field(self, object: str, field: str) -> FieldDef:
-        found = self.table(object).definition.field(field)
-        if found is None:
-            raise no_such_column(field, object)
-        return found
-
-    def _redefine(self, definition: ObjectDef) -> None:
-        self.objects[definition.name] = definition
-        self.tables[definition.name].redefine(definition)
-        self._schema_changed()
-
     def _schema_changed(self) -> None:
-        self.schema_version += 1
+        super()._schema_changed()
         self._getters.clear()
-        self._visible.clear()
 
     def _fill_stamps(self, table: Table, values: dict[str, Any]) -> None:
         now = stamp(self.clock.now())

@@ -49,7 +49,8 @@ class Resolver:
     def lookup(self, entity: str, relationship: str, start: int) -> FieldDef:
         """Return the visible reference field behind a relationship name. Raises OrgError INVALID_FIELD."""
         for candidate in self._org.visible_fields(entity):
-            if candidate.relationship and candidate.relationship.lower() == relationship.lower():
+            named = candidate.relationship and candidate.relationship.lower() == relationship.lower()
+            if named and (len(candidate.reference_to) > 1 or candidate.reference_to[0] in self._org.objects):
                 return candidate
         message = f"Didn't understand relationship '{relationship}' in field path. If you are attempting to use a "
         message += "custom relationship, be sure to append the '__r' after the custom relationship name. Please "

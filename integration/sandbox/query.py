@@ -1,9 +1,10 @@
 """Answering a query: which rows, in which order, in pages."""
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -64,6 +65,7 @@ class Cursors:
 
 def run(org: "Org", text: str, *, include_deleted: bool = False, version: str = "v66.0") -> Result:
     """Answer a query. The caller holds the org's lock. Raises OrgError."""
+    org.run_out_of_time()
     query = parse(text)
     table = _table(org, query)
     resolver = Resolver(org, table.definition.name, query.text)
@@ -77,7 +79,7 @@ def run(org: "Org", text: str, *, include_deleted: bool = False, version: str = 
 
 
 def _table(org: "Org", query: Query) -> Table:
-    name = next((name for name in org.tables if name.lower() == query.entity.lower()), None)
+    name = next((name for name in org.objects if name.lower() == query.entity.lower()), None)
     if name is None:
         error = invalid_type(query.entity)
         at = query.text.lower().find(query.entity.lower(), query.text.lower().find("from"))
@@ -101,10 +103,21 @@ def _matching(table: Table, query: Query, resolver: Resolver, include_deleted: b
     """The rows that satisfy the query, and whether they come in the order it asks for."""
     test = None if query.where is None else condition(query.where, resolver, query.text)
     found, ordered = candidates(table, query, resolver)
-    bin_at = table.deleted_at
-    if bin_at is not None and not include_deleted:
-        found = (row for row in found if not row[bin_at])
+    if not include_deleted:
+        found = _plainly_visible(table, found)
     return iter(found) if test is None else filter(test, found), ordered
+
+
+def _plainly_visible(table: Table, rows: Iterable[Row]) -> Iterable[Row]:
+    """The rows that `query` shows: `queryAll` adds the recycle bin and the archive."""
+    for place in (table.deleted_at, table.archived_at):
+        if place is not None:
+            rows = filter(partial(_is_off, place), rows)
+    return rows
+
+
+def _is_off(place: int, row: Row) -> bool:
+    return not row[place]
 
 
 def _columns(org: "Org", query: Query, resolver: Resolver) -> list[Column]:

@@ -3,10 +3,13 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from email.utils import format_datetime, parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from integration.sandbox import checks, replication
 from integration.sandbox.answers import Answer, Call, refusal
+from integration.sandbox.bulk import BulkJobs
 from integration.sandbox.describe import describe, global_describe
 from integration.sandbox.errors import OrgError, not_found
 from integration.sandbox.ids import is_id, to18
@@ -31,6 +34,8 @@ class Rest:
 
     usage     returns (calls used, calls allowed) for /limits
     served    how often each kind of resource was asked, subrequests of composites included
+    bulk      the query jobs of Bulk API 2.0
+    composite_takes_queries_only   refuse every other subrequest of a composite, one by one, as some servers do
     """
 
     def __init__(self, org: "Org", usage: Callable[[], tuple[int, int]]) -> None:
@@ -38,6 +43,9 @@ class Rest:
         self.cursors = Cursors(org)
         self.served: Counter[str] = Counter()
         self.usage = usage
+        self.bulk = BulkJobs(org)
+        self.composite_takes_queries_only = False
+        self._schema_seen = org.schema_version, org.clock.now().replace(microsecond=0)
         self.writer: Org | PendingTransaction = org  # a composite with allOrNone puts its transaction here
 
     def answer(self, call: Call) -> Answer:
@@ -51,6 +59,15 @@ class Rest:
                 return handler(self, call, arguments)
         except OrgError as error:
             return refusal(error)
+
+    def schema_changed_at(self) -> datetime:
+        """When the schema moved last, in whole seconds; never earlier than it really did."""
+        version, at = self._schema_seen
+        if version != self.org.schema_version:
+            # a second later than now: who described the object earlier in this second saw the old schema
+            at = self.org.clock.now().replace(microsecond=0) + timedelta(seconds=1)
+            self._schema_seen = self.org.schema_version, at
+        return at
 
 
 def route(call: Call) -> tuple[str, Handler | None, tuple[str, ...]]:
@@ -130,7 +147,20 @@ def _all_objects(rest: Rest, call: Call, _: tuple[str, ...]) -> Answer:
 
 
 def _describe(rest: Rest, call: Call, parts: tuple[str, ...]) -> Answer:
-    return Answer(200, describe(rest.org, _object(rest, parts[0]), call.version))
+    name, changed = _object(rest, parts[0]), rest.schema_changed_at()
+    headers = {"Last-Modified": format_datetime(changed, usegmt=True)}
+    since = _moment(call.headers.get("if-modified-since", ""))
+    if since is not None and since >= changed:
+        return Answer(304, headers=headers)
+    return Answer(200, describe(rest.org, name, call.version), headers)
+
+
+def _moment(header: str) -> datetime | None:
+    try:
+        found = parsedate_to_datetime(header)
+    except ValueError:
+        return None
+    return found if found.tzinfo is not None else None
 
 
 def _about(rest: Rest, call: Call, parts: tuple[str, ...]) -> Answer:
@@ -216,7 +246,7 @@ def _given(rest: Rest, name: str, body: Any, right: str) -> dict[str, Any]:
 
 
 def _resources(_: Rest, call: Call, __: tuple[str, ...]) -> Answer:
-    names = ("sobjects", "query", "queryAll", "composite", "limits")
+    names = ("sobjects", "query", "queryAll", "composite", "limits", "jobs")
     return Answer(200, {name: f"/services/data/{call.version}/{name}" for name in names})
 
 
@@ -226,7 +256,7 @@ def _limits(rest: Rest, _: Call, __: tuple[str, ...]) -> Answer:
         200,
         {
             "DailyApiRequests": {"Max": allowed, "Remaining": max(0, allowed - used)},
-            "DailyBulkV2QueryJobs": {"Max": 10_000, "Remaining": 10_000},
+            "DailyBulkV2QueryJobs": {"Max": 10_000, "Remaining": max(0, 10_000 - rest.bulk.created)},
             "DailyBulkV2QueryFileStorageMB": {"Max": 976_562, "Remaining": 976_562},
         },
     )
@@ -236,6 +266,33 @@ def _composite(rest: Rest, call: Call, _: tuple[str, ...]) -> Answer:
     from integration.sandbox.composite import composite  # it answers its subrequests through this module
 
     return composite(rest, call)
+
+
+# --- Bulk API 2.0 ---------------------------------------------------------------------------------------
+
+
+def _bulk_create(rest: Rest, call: Call, _: tuple[str, ...]) -> Answer:
+    return rest.bulk.create(call)
+
+
+def _bulk_list(rest: Rest, _: Call, __: tuple[str, ...]) -> Answer:
+    return rest.bulk.jobs()
+
+
+def _bulk_look(rest: Rest, _: Call, parts: tuple[str, ...]) -> Answer:
+    return rest.bulk.look(parts[0])
+
+
+def _bulk_abort(rest: Rest, call: Call, parts: tuple[str, ...]) -> Answer:
+    return rest.bulk.abort(parts[0], call)
+
+
+def _bulk_delete(rest: Rest, _: Call, parts: tuple[str, ...]) -> Answer:
+    return rest.bulk.delete(parts[0])
+
+
+def _bulk_results(rest: Rest, call: Call, parts: tuple[str, ...]) -> Answer:
+    return rest.bulk.results(parts[0], call)
 
 
 def _not_allowed(call: Call) -> OrgError:
@@ -259,6 +316,12 @@ _ROUTES: list[tuple[str, re.Pattern[str], str, Handler]] = [
         ("GET", rf"sobjects/{_WORD}/{_WORD}", "read", _read),
         ("PATCH", rf"sobjects/{_WORD}/{_WORD}", "update", _update),
         ("DELETE", rf"sobjects/{_WORD}/{_WORD}", "delete", _delete),
+        ("POST", "jobs/query", "bulk_create", _bulk_create),
+        ("GET", "jobs/query", "bulk_list", _bulk_list),
+        ("GET", rf"jobs/query/{_WORD}", "bulk_look", _bulk_look),
+        ("PATCH", rf"jobs/query/{_WORD}", "bulk_abort", _bulk_abort),
+        ("DELETE", rf"jobs/query/{_WORD}", "bulk_delete", _bulk_delete),
+        ("GET", rf"jobs/query/{_WORD}/results", "bulk_results", _bulk_results),
         ("GET", "limits", "limits", _limits),
         ("GET", "", "resources", _resources),
     )

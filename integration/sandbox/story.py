@@ -90,10 +90,15 @@ class Story:
         self._by_id[key] = row
         return key
 
-    def note(self, history: str, row: Row) -> None:
+    def note(self, history: str, row: Row, prefix: str = "017") -> None:
         """Add a history row, which has an id but no audit columns beyond those it brings."""
-        row["Id"] = self.new_id("017")
+        row["Id"] = self.new_id(prefix)
         self.rows.setdefault(history, []).append(row)
+
+    def saved(self, row: Row, at: datetime) -> None:
+        """Have the record's stamps know of an edit that its history tells of."""
+        for name in ("LastModifiedDate", "SystemModstamp"):
+            row[name] = max(row[name], stamp(at))
 
     def row(self, key: str) -> Row:
         """Return the record with that id."""

@@ -1,7 +1,7 @@
 """Rows of one object: tuples in a dict by Id, and two indexes that keep them in reading order."""
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from integration.sandbox.model import ObjectDef
@@ -107,6 +107,7 @@ class Table:
         self.by_stamp = SortedKeys()
         self.by_id = SortedKeys()
         self.deleted_log: dict[str, str] = {}
+        self.version = 0  # moves with every write: what was summed up before is out of date then
         self.redefine(definition)
 
     def redefine(self, definition: ObjectDef) -> None:
@@ -121,14 +122,23 @@ class Table:
         self.stamp_field = "SystemModstamp" if "SystemModstamp" in self.at else "CreatedDate"
         self.stamp_at = self.at[self.stamp_field]
         self.deleted_at = self.at.get("IsDeleted")
+        self.archived_at = self.at.get("IsArchived")
+        self.version += 1
         if self.rows and old != self.columns:
             self.rows = {
                 key: tuple((self.blank | dict(zip(old, row, strict=True)))[name] for name in self.columns)
                 for key, row in self.rows.items()
             }
 
+    def rewrite(self, field: str, convert: Callable[[Any], Any]) -> None:
+        """Give every row another value of a field, computed from the one it has."""
+        place = self.at[field]
+        self.version += 1
+        self.rows = {key: (*row[:place], convert(row[place]), *row[place + 1 :]) for key, row in self.rows.items()}
+
     def put(self, row: Row) -> Row | None:
         """Store a row, and return the one it replaces."""
+        self.version += 1
         key: str = row[0]
         old = self.rows.get(key)
         self.rows[key] = row
@@ -143,6 +153,7 @@ class Table:
 
     def drop(self, key: str) -> Row:
         """Forget a row for good and return it. Raises KeyError if it is not there."""
+        self.version += 1
         row = self.rows.pop(key)
         self.by_id.remove(key)
         self.by_stamp.remove(row[self.stamp_at] + key)

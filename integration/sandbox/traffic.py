@@ -3,7 +3,14 @@
 import threading
 from collections.abc import Callable
 
-from integration.sandbox import names, traffic_deals, traffic_oddities, traffic_people
+from integration.sandbox import (
+    names,
+    traffic_deals,
+    traffic_nasty,
+    traffic_oddities,
+    traffic_people,
+    traffic_schema,
+)
 from integration.sandbox.clock import stamp
 from integration.sandbox.errors import OrgError
 from integration.sandbox.org import Org
@@ -48,9 +55,40 @@ _OPERATIONS: dict[str, tuple[Operation, int]] = {
     "late_commit": (traffic_oddities.late_commit, 2),
 }
 
+_NASTY: dict[str, tuple[Operation, int]] = {
+    "several_edits": (traffic_nasty.several_edits, 8),
+    "deleted_for_good": (traffic_nasty.deleted_for_good, 3),
+    "very_late_commit": (traffic_nasty.very_late_commit, 4),
+    "undeleted_without_stamp": (traffic_nasty.undeleted_without_stamp, 3),
+    "drifted": (traffic_nasty.drifted, 4),
+    "shared_mailbox": (traffic_nasty.shared_mailbox, 2),
+    "email_in_odd_form": (traffic_nasty.email_in_odd_form, 4),
+    "account_merged": (traffic_nasty.account_merged, 2),
+    "lead_merged": (traffic_nasty.lead_merged, 2),
+    "deals_reparented": (traffic_nasty.deals_reparented, 2),
+    "delete_log_purged": (traffic_nasty.delete_log_purged, 1),
+    "tie": (traffic_nasty.tie, 2),
+    "field_added": (traffic_schema.field_added, 2),
+    "field_hidden": (traffic_schema.field_hidden, 3),
+    "field_shown": (traffic_schema.field_shown, 3),
+    "field_removed": (traffic_schema.field_removed, 1),
+    "field_retyped": (traffic_schema.field_retyped, 1),
+    "label_changed": (traffic_schema.label_changed, 1),
+    "picklist_changed": (traffic_schema.picklist_changed, 1),
+    "object_hidden": (traffic_schema.object_hidden, 1),
+}
+
 # The org's polite ways of saying "not this record, not now": somebody else has it open, or the schema changed.
 _TRY_ANOTHER = frozenset(
-    {"UNABLE_TO_LOCK_ROW", "ENTITY_IS_DELETED", "NOT_FOUND", "INVALID_CROSS_REFERENCE_KEY", "INVALID_FIELD"}
+    {
+        "UNABLE_TO_LOCK_ROW",
+        "ENTITY_IS_DELETED",
+        "NOT_FOUND",
+        "INVALID_CROSS_REFERENCE_KEY",
+        "INVALID_FIELD",
+        "INVALID_PERSON_ACCOUNT_OPERATION",
+        "CANNOT_UPDATE_CONVERTED_LEAD",
+    }
 )
 
 
@@ -60,28 +98,32 @@ class Traffic:
     org    any org, also an empty one or one loaded from an export
     world  what ``build_world`` made, or None; not needed, it only starts another line of chance
     seed   the same seed, org and clock give the same operations
+    nasty  mix in what makes change capture hard (``nasty_operations``): hard deletes, edits without a stamp, very
+           late commits, a schema that changes. Edits that follow each other within seconds move a VirtualClock.
 
     An operation that finds nothing to work with gives way to another one. Every operation holds the org's
     lock, so that readers see it as a whole. Safe to run in a thread beside a server.
     """
 
     operations: tuple[str, ...] = tuple(_OPERATIONS)
+    nasty_operations: tuple[str, ...] = tuple(_NASTY)
 
-    def __init__(self, org: Org, world: World | None = None, *, seed: int = 7) -> None:
+    def __init__(self, org: Org, world: World | None = None, *, seed: int = 7, nasty: bool = False) -> None:
         self.org = org
+        self._mix = _OPERATIONS | _NASTY if nasty else _OPERATIONS
         self._desk = Desk(org, seed if world is None else seed * 1_000_003 + world.seed)
 
     @property
     def open_transactions(self) -> int:
         """How many slow transactions wait for their commit."""
-        return len(self._desk.late)
+        return sum(waiting.commits for waiting in self._desk.later)
 
     def step(self) -> list[str]:
-        """Do one thing chosen by chance; return a sentence for it, and one for each slow commit that came due."""
+        """Do one thing chosen by chance; return a sentence for it, and one for each thing that came due before."""
         with self.org.lock:
-            said = self._commit_due()
-            kinds = list(_OPERATIONS)
-            weights = [weight for _, weight in _OPERATIONS.values()]
+            said = self._do_what_is_due()
+            kinds = list(self._mix)
+            weights = [weight for _, weight in self._mix.values()]
             while kinds:
                 place = self._desk.rng.choices(range(len(kinds)), weights)[0]
                 done = self._try(kinds.pop(place))
@@ -91,13 +133,13 @@ class Traffic:
             return said
 
     def do(self, operation: str) -> list[str]:
-        """Do one thing of that kind (see ``operations``); an empty list says that the org has nothing for it.
+        """Do one thing of that kind, ordinary or nasty; an empty list says that the org has nothing for it.
 
-        Slow transactions do not come due here, only in ``step`` and ``finish``. Raises ValueError for an
-        unknown kind.
+        What an operation left for later does not come due here, only in ``step`` and ``finish``. Raises
+        ValueError for an unknown kind.
         """
-        if operation not in _OPERATIONS:
-            known = ", ".join(self.operations)
+        if operation not in _OPERATIONS and operation not in _NASTY:
+            known = ", ".join(self.operations + self.nasty_operations)
             raise ValueError(f"There is no traffic called {operation!r}; choose one of {known}.")
         with self.org.lock:
             done = self._try(operation)
@@ -113,13 +155,19 @@ class Traffic:
                 self.org.load("Lead", self._imported(number, companies[number % 50], now, user))
         return [f"{n:,} leads of a purchased list were loaded in one second"]
 
-    def finish(self) -> list[str]:
-        """Commit every slow transaction that is still open; return a sentence for each."""
+    def finish(self, *, show: bool = True) -> list[str]:
+        """Do what was left for later, commits of open transactions first of all; return a sentence for each.
+
+        show  also give the API user back every field and object that this traffic has hidden
+        """
         with self.org.lock:
-            return self._commit_due(everything=True)
+            said = self._do_what_is_due(everything=True)
+            if show:
+                said += traffic_schema.show_everything(self._desk)
+            return said
 
     def run(self, stop: threading.Event, every_seconds: float, say: Callable[[str], None] | None = None) -> None:
-        """Do something every so many seconds until ``stop`` is set, then commit what is open.
+        """Do something every so many seconds until ``stop`` is set, then finish.
 
         ``say`` is given every sentence.
         """
@@ -133,19 +181,15 @@ class Traffic:
 
     def _try(self, operation: str) -> str | None:
         self._desk.step += 1
-        try:
-            return _OPERATIONS[operation][0](self._desk)
-        except OrgError as error:
-            if error.code in _TRY_ANOTHER:
-                return None
-            raise
+        act, _ = (_OPERATIONS | _NASTY)[operation]
+        return _politely(lambda: act(self._desk))
 
-    def _commit_due(self, *, everything: bool = False) -> list[str]:
-        due = [entry for entry in self._desk.late if everything or entry[0] <= self._desk.step]
-        self._desk.late = [entry for entry in self._desk.late if entry not in due]
-        for _, transaction, _ in due:
-            transaction.commit()
-        return [sentence for _, _, sentence in due]
+    def _do_what_is_due(self, *, everything: bool = False) -> list[str]:
+        desk, now = self._desk, self.org.clock.now()
+        due = [waiting for waiting in desk.later if everything or waiting.due(desk.step, now)]
+        desk.later = [waiting for waiting in desk.later if waiting not in due]
+        due.sort(key=lambda waiting: not waiting.commits)  # what else is due may need what they have locked
+        return [said for waiting in due if (said := _politely(waiting.act)) is not None]
 
     def _imported(self, number: int, company: names.Company, now: str, user: str) -> Row:
         someone = names.person(self._desk.rng)
@@ -167,3 +211,13 @@ class Traffic:
             "LastModifiedById": user,
             "SystemModstamp": now,
         }
+
+
+def _politely(act: Callable[[], str | None]) -> str | None:
+    """Do something, or nothing if the org won't have it just now."""
+    try:
+        return act()
+    except OrgError as error:
+        if error.code in _TRY_ANOTHER:
+            return None
+        raise

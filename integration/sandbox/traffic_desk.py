@@ -2,6 +2,9 @@
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
 from typing import Any, TypeVar
 
 from integration.sandbox import names
@@ -15,18 +18,45 @@ _TRIES = 12
 _SAMPLE_DOMAINS = ("example.com", "example.org")
 
 
+@dataclass(frozen=True)
+class FollowUp:
+    """Something that an operation left to be done later.
+
+    act       does it, and returns a sentence or None
+    step, at  when: in which step, or from which time on; the other one is None
+    commits   True for the commit of a transaction that waits open
+    """
+
+    act: Callable[[], str | None]
+    step: int | None = None
+    at: datetime | None = None
+    commits: bool = False
+
+    def due(self, step: int, now: datetime) -> bool:
+        """Tell whether its time has come."""
+        return (self.step is not None and self.step <= step) or (self.at is not None and self.at <= now)
+
+
 class Desk:
     """The org as a busy team sees it. Not thread-safe: hold ``org.lock`` around each operation.
 
-    late  transactions still open: (step in which to commit, transaction, sentence to say then)
-    step  how many operations there were so far
+    later    what operations left to be done
+    step     how many operations there were so far
+    hidden   (object, field) pairs taken away from the API user, in the order of their hiding
+    away     objects taken away from the API user
+    removed  (object, field) pairs that were fields once
+    made     how many fields were added
     """
 
     def __init__(self, org: Org, seed: int) -> None:
         self.org = org
         self.rng = random.Random(seed)
-        self.late: list[tuple[int, PendingTransaction, str]] = []
+        self.later: list[FollowUp] = []
         self.step = 0
+        self.hidden: list[tuple[str, str]] = []
+        self.away: list[str] = []
+        self.removed: list[tuple[str, str]] = []
+        self.made = 0
         self._emails = names.EmailBook(set(self._known_emails()))
 
     # --- finding ------------------------------------------------------------------------------------
@@ -65,6 +95,13 @@ class Desk:
         row = None if table is None or key is None else table.rows.get(key)
         return None if table is None or row is None or table.is_deleted(row) else table.record(row)
 
+    def some(self, name: str, most: int, wanted: Wanted = lambda _: True) -> list[Row]:
+        """Return up to so many different live records that nobody has locked."""
+        table = self.org.tables[name]
+        keys = [key for key, row in table.rows.items() if not table.is_deleted(row) and key not in self.org.locked]
+        self.rng.shuffle(keys)
+        return list(islice(filter(wanted, (table.record(table.rows[key]) for key in keys)), most))
+
     def user(self) -> str | None:
         """Return the id of somebody on the team, None (the API user) if nobody else is there."""
         found = self.find("User", lambda row: bool(row["IsActive"]) and row["Id"] != self.org.default_user)
@@ -78,6 +115,19 @@ class Desk:
     def account(self) -> Row | None:
         """Return any live account."""
         return self.find("Account")
+
+    # --- waiting ------------------------------------------------------------------------------------
+
+    def wait_for(
+        self, transaction: PendingTransaction, say: str, *, step: int | None = None, at: datetime | None = None
+    ) -> None:
+        """Leave a transaction open until that step or time, and say a sentence after its commit."""
+
+        def commit() -> str:
+            transaction.commit()
+            return say
+
+        self.later.append(FollowUp(commit, step, at, commits=True))
 
     # --- saying -------------------------------------------------------------------------------------
 

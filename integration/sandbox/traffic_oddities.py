@@ -99,7 +99,7 @@ def late_commit(desk: Desk) -> str | None:
         transaction.rollback()
         raise
     due = desk.step + desk.rng.randint(2, 6)
-    desk.late.append((due, transaction, f"{desk.who(contact)} is {title}, as was saved a while ago"))
+    desk.wait_for(transaction, f"{desk.who(contact)} is {title}, as was saved a while ago", step=due)
     return f"A slow transaction began to make {desk.who(contact)} {title}"
 
 

@@ -7,8 +7,10 @@ from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from integration.sandbox import checks, effects
+from integration.sandbox import checks, effects, persons
 from integration.sandbox.errors import OrgError
+from integration.sandbox.table import Table
+from integration.sandbox.values import convert
 
 if TYPE_CHECKING:
     from integration.sandbox.org import Org
@@ -42,8 +44,8 @@ class PendingTransaction:
             record_id = org.new_id(table.definition.key_prefix)
             self._new.add(record_id)
             org.reserved.add(record_id)
-            save = org.save(by)
-            self._steps.append(lambda: org.writer.create(table, record_id, given, save))
+            save, schema = org.save(by), org.schema_version
+            self._steps.append(lambda: org.writer.create(table, record_id, _fitting(org, table, given, schema), save))
             return record_id
 
     def update(self, object: str, record_id: str, fields: Mapping[str, Any], *, by: str | None = None) -> None:
@@ -53,10 +55,12 @@ class PendingTransaction:
             table = self._take(object, record_id)
             given = checks.given_values(org, table, fields)
             checks.require(table, given, given)
+            if record_id not in self._new:
+                persons.check_change(table, table.rows[record_id], given)
             saved = {} if record_id in self._new else table.record(table.rows[record_id])
             self._lock(effects.targets(org, object, saved | given))
-            save = org.save(by)
-            self._steps.append(lambda: org.writer.change(table, record_id, given, save))
+            save, schema = org.save(by), org.schema_version
+            self._steps.append(lambda: org.writer.change(table, record_id, _fitting(org, table, given, schema), save))
 
     def touch(self, object: str, record_id: str) -> None:
         """Move the record's SystemModstamp only."""
@@ -70,15 +74,16 @@ class PendingTransaction:
         """Delete the record and what depends on it."""
         org = self._org
         with org.lock:
-            self._take(object, record_id)
+            table = self._take(object, record_id)
             if record_id not in self._new:
+                persons.check_delete(table, table.rows[record_id])
                 self._lock(org.touched_by_deleting(org.family(object, record_id)))
             save = org.save(by)
             self._steps.append(lambda: org.delete_family(object, record_id, save))
 
     def commit(self) -> None:
         """Make everything visible at once, in the order of saving."""
-        with self._org.lock:
+        with self._org.writing():
             self._check_open()
             self._close()
             for step in self._steps:
@@ -103,7 +108,7 @@ class PendingTransaction:
         else:
             self.rollback()
 
-    def _take(self, object: str, record_id: str) -> Any:
+    def _take(self, object: str, record_id: str) -> Table:
         self._check_open()
         table = self._org.table(object)
         if record_id not in self._new:
@@ -124,3 +129,11 @@ class PendingTransaction:
     def _close(self) -> None:
         self._open = False
         self._org.forget(self, self._locked, self._new)
+
+
+def _fitting(org: "Org", table: Table, given: Mapping[str, Any], schema: int) -> Mapping[str, Any]:
+    """The saved values as the object's fields take them now: fields may have gone or changed their type since."""
+    if schema == org.schema_version:
+        return given
+    fields = ((table.fields.get(name), value) for name, value in given.items())
+    return {field.name: convert(field, value) for field, value in fields if field is not None and field.stored}

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
+from math import isfinite
 from typing import Any
 
 from integration.sandbox.clock import from_stamp, stamp
@@ -26,6 +27,34 @@ def clean(field: FieldDef, value: Any) -> Any:
             f"Cannot deserialize a {field.type} for field {field.name} from VALUE {value!r}",
             (field.name,),
         ) from error
+
+
+def convert(field: FieldDef, value: Any) -> Any:
+    """Return a stored value in the form that a field of another type keeps, or the field's default if it can't."""
+    if value is None:
+        return field.default
+    try:
+        return clean(field, _as_written(field.type, value))
+    except (OrgError, ValueError):
+        return field.default
+
+
+def _as_written(kind: str, value: Any) -> Any:
+    """The value as somebody would type it into a field of that type."""
+    if kind in _NUMBERS and isinstance(value, str):
+        number = float(value)
+        if not isfinite(number):
+            raise ValueError
+        return number
+    if kind == "boolean" and isinstance(value, str):
+        return value.lower() == "true"
+    if kind == "datetime" and isinstance(value, str) and len(value) == 10:
+        return f"{value}T00:00:00Z"
+    if kind in _CLEANERS:
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"{value:.15g}" if isinstance(value, float) else str(value)
 
 
 def _text(field: FieldDef, value: Any) -> str:
@@ -83,6 +112,7 @@ def _reference(field: FieldDef, value: Any) -> str:
     return to18(value)
 
 
+_NUMBERS = frozenset({"int", "double", "currency", "percent"})
 _CLEANERS: dict[str, Cleaner] = {
     "boolean": _boolean,
     "int": _integer,

@@ -46,7 +46,13 @@ def _formula(org: "Org", table: Table, field: FieldDef) -> Getter:
     compute, at = field.formula, table.at
     assert compute is not None  # noqa: S101 - asked by the caller
 
-    return lambda row: compute(RowView(at, row), org)
+    def read(row: Row) -> Any:
+        try:
+            return compute(RowView(at, row), org)
+        except (TypeError, ValueError):
+            return None  # a field it reads was retyped: Salesforce shows #Error!, which the API gives as null
+
+    return read
 
 
 def _compound(table: Table, parts: dict[str, str]) -> Getter:

@@ -23,6 +23,7 @@ _ORDER = (
     "ContactHistory",
     "LeadHistory",
     "OpportunityFieldHistory",
+    "OpportunityHistory",
 )
 
 

@@ -59,12 +59,13 @@ def remember(story: Story) -> None:
     for contact in story.rows.get("Contact", []):
         if contact["Title"] and not contact.get("IsDeleted") and story.chance(0.1):
             old = names.person(story.rng).title
-            change = ("Title", old, contact["Title"])
-            _history(story, "ContactHistory", contact, change, story.moment(story.times[contact["Id"]]))
+            at = story.moment(story.times[contact["Id"]])
+            if old != contact["Title"]:
+                _history(story, "ContactHistory", contact, ("Title", old, contact["Title"]), at)
     for deal in story.rows.get("Opportunity", []):
         _stages(story, deal)
     for lead in story.rows.get("Lead", []):
-        if lead["Status"] != "New" and story.chance(0.5):
+        if lead["Status"] != "New" and lead["LeadSource"] != "Purchased List" and story.chance(0.5):
             at = story.moment(story.times[lead["Id"]])
             _history(story, "LeadHistory", lead, ("Status", "New", lead["Status"]), at)
 
@@ -191,8 +192,11 @@ def _stages(story: Story, deal: Row) -> None:
     path = [OPEN_STAGES[place] for place in range(reached) if place in (0, reached - 1) or story.chance(0.4)]
     path += [stage] if path[-1] != stage else []
     at = story.times[deal["Id"]]
+    _snapshot(story, deal, path[0], at)
     for old, new in pairwise(path):
         at = story.moment(at)
+        story.saved(deal, at)
+        _snapshot(story, deal, new, at)
         row = {
             "OpportunityId": deal["Id"],
             "CreatedById": deal["OwnerId"],
@@ -205,8 +209,21 @@ def _stages(story: Story, deal: Row) -> None:
         story.note("OpportunityFieldHistory", row)
 
 
+def _snapshot(story: Story, deal: Row, stage: str, at: datetime) -> None:
+    """Write how the deal looked in a stage; in its present one it has its present probability and forecast."""
+    row = {name: deal[name] for name in ("StageName", "Probability", "ForecastCategory", "Amount", "CloseDate")}
+    if stage != deal["StageName"]:
+        probability, forecast, _, _ = STAGES[stage]
+        row |= {"StageName": stage, "Probability": probability, "ForecastCategory": forecast.replace(" ", "")}
+    row |= {"OpportunityId": deal["Id"], "CreatedById": deal["OwnerId"], "CreatedDate": stamp(at)}
+    amount = row["Amount"]
+    row["ExpectedRevenue"] = None if amount is None else round(amount * row["Probability"] / 100, 2)
+    story.note("OpportunityHistory", row | {"SystemModstamp": stamp(at)}, "008")
+
+
 def _history(story: Story, log: str, record: Row, change: tuple[str, str, str], at: datetime) -> None:
     field, old, new = change
+    story.saved(record, at)
     row = {
         f"{log.removesuffix('History')}Id": record["Id"],
         "CreatedById": record["OwnerId"],

@@ -10,19 +10,24 @@ from typing import Any
 
 from integration.core import exactjson
 from integration.core.catalog import BOOKKEEPING, ObjectSchema
+from integration.source.histories import is_of_selected
 from integration.source.passes import DELETE_LOG, DELETED, Pass, Position
 from integration.source.soql import parse_stamp
 
 
 @dataclass(slots=True)
 class Reading:
-    """What a page gave. `seen` holds the new marks; `last` is the position of the last usable row."""
+    """What a page gave. `seen` holds the new marks; `last` is the position of the last usable row.
+
+    `dropped` counts rows that were seen before, `left_out` history rows of fields that are not selected.
+    """
 
     captures: list[dict[str, Any]] = field(default_factory=list)
     seen: dict[str, str] = field(default_factory=dict)
     last: Position | None = None
     dropped: int = 0
     unreadable: int = 0
+    left_out: int = 0
     is_late: bool = False
 
 
@@ -51,11 +56,15 @@ def read_rows(
     marks: Mapping[str, str],
     seen_at: str,
     origin: str = "poll",
+    told: frozenset[str] | None = None,
+    is_known: bool = False,
 ) -> Reading:
     """Turn a page's rows into captures, leaving out what was seen before with the same stamp and content.
 
-    `names` is `hashed_fields(schema)`, `marks` what earlier pages and passes have marked. The rows are taken over:
-    each becomes the `fields` of its capture, less `attributes`.
+    `names` is `hashed_fields(schema)`, `marks` what earlier pages and passes have marked. `told` (see
+    `histories.fields_told`) says of which fields history rows are wanted. `is_known` says that most stamps were seen
+    before, marked or not, so that every capture's id must tell its content. The rows are taken over: each becomes the
+    `fields` of its capture, less `attributes`.
     """
     reading = Reading()
     cursor_field, mark_from, late_before = schema.cursor_field, this.mark_from, this.late_before
@@ -66,20 +75,25 @@ def read_rows(
             reading.unreadable += 1
             continue
         reading.last = (stamp, record_id)
+        if told is not None and not is_of_selected(row, told):
+            reading.left_out += 1
+            continue
         is_deleted = row.get("IsDeleted") is True
         suffix = ""
         known = marks.get(record_id)
         is_known_version = known is not None and known.startswith(stamp)
         is_late = late_before is not None and stamp < late_before and not is_known_version
         reading.is_late |= is_late
-        if is_known_version or is_late or stamp >= mark_from:
+        is_marked = is_known_version or is_late or stamp >= mark_from
+        if is_marked or is_known:
             digest = content_hash(row, names)
-            if is_known_version:
-                if known is not None and known.split("|", 2)[1] == digest:
-                    reading.dropped += 1
-                    continue
+            if known is not None and is_known_version and known.split("|", 2)[1] == digest:
+                reading.dropped += 1
+                continue
+            if is_known_version or is_known:
                 suffix = f":{digest}"
-            reading.seen[record_id] = f"{stamp}|{digest}{DELETED if is_deleted else ''}"
+            if is_marked:
+                reading.seen[record_id] = f"{stamp}|{digest}{DELETED if is_deleted else ''}"
         reading.captures.append(capture(org, schema, record_id, stamp, is_deleted, row, seen_at, origin, suffix))
     return reading
 

@@ -1,15 +1,16 @@
-"""Hard deletes: records that vanish from every query and leave a trace only in the delete log (`/deleted/`)."""
+"""The delete log (`/deleted/`): records that vanish from every query, and transactions that have been open for long."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from integration.core.catalog import ObjectSchema
 from integration.core.page import Page
-from integration.errors import RunError, UnreachableError
+from integration.errors import HeadraceError, UnreachableError
+from integration.source.answers import DeletedWindow
 from integration.source.captures import deletions
-from integration.source.client import QUERIES_PER_CALL, DeletedWindow, SalesforceClient
-from integration.source.faults import ReplicationWindowError, UnknownObjectError
-from integration.source.passes import DELETED
+from integration.source.client import QUERIES_PER_CALL, SalesforceClient
+from integration.source.faults import ReplicationWindowError
+from integration.source.passes import DELETED, told
 from integration.source.report import CycleReport
 from integration.source.soql import earliest, ids_query, latest, parse_stamp, shift, sort_key
 from schemas import Cursor
@@ -20,9 +21,34 @@ _DAY = 86_400
 _REACH = 15 * _DAY - 2 * _MINUTE
 # When the log has grown too long, Salesforce purges every two hours what is older than two hours.
 _PURGED_BEFORE = 2 * 3600 - 2 * _MINUTE
+# What the log covers ends now, or where the oldest open transaction began. A transaction younger than this is not worth
+# a word: the overlap covers it.
+_LONG_SECONDS = 90
 # The smallest page Salesforce ever cuts an answer to: so many ids come back whole.
 _IDS_PER_QUERY = 200
 _CAPTURES_PER_PAGE = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """An object whose deletions are logged. `cursor` is None if it was never polled: then nothing can be gone."""
+
+    schema: ObjectSchema
+    cursor: Cursor | None
+    marks: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """The object's name."""
+        return self.schema.object
+
+
+@dataclass(slots=True)
+class _Ask:
+    logged: Logged
+    wanted: str
+    starts: list[str]
+    is_cut: bool = False
 
 
 @dataclass(slots=True)
@@ -34,36 +60,33 @@ class _Found:
 
 
 class DeleteLog:
-    """One reading of the delete logs of several objects: `read` each, then publish `pages`."""
+    """One reading of the delete logs of several objects: `read` them, then publish `pages`."""
 
     def __init__(self, client: SalesforceClient, report: CycleReport) -> None:
         self._client = client
         self._report = report
         self._found: list[_Found] = []
+        self.still_open: dict[str, str | None] = {}
+        """Of the objects whose log answered: the start of a long transaction that is open, or None."""
 
-    def read(self, schema: ObjectSchema, cursor: Cursor, marks: Mapping[str, str]) -> None:
-        """Read what the log has gained since the cursor's `deleted_until`, less what is marked as deleted."""
+    @property
+    def oldest_open(self) -> str | None:
+        """Start of the oldest long transaction that is open anywhere in the org."""
+        return earliest(*self.still_open.values())
+
+    def read(self, objects: Sequence[Logged]) -> None:
+        """Read what each log has gained since its cursor's `deleted_until`, less what is marked as deleted."""
         now = self._client.server_time
-        try:
-            window = self._window(schema.object, cursor, now)
-        except (UnknownObjectError, RunError) as error:
-            self._report.skipped[schema.object] = str(error)
-            return
-        count = self._report.count(schema.object)
-        count.pages += 1
-        covered = _known_stamp(window.latest_covered) if window else None
-        until = latest(earliest(now, covered), cursor.deleted_until) or now
-        found = _Found(schema, cursor, until)
-        for record_id, raw in window.records if window else ():
-            count.rows_read += 1
-            stamp = _known_stamp(raw)
-            if stamp is None or len(record_id) != 18:
-                count.unreadable += 1
-            elif _is_marked(marks.get(record_id), stamp):
-                count.dropped_as_seen += 1
-            else:
-                found.entries[record_id] = stamp
-        self._found.append(found)
+        asks = [self._ask(logged, now) for logged in objects]
+        while asks:
+            windows = self._client.deleted_windows([(a.logged.name, a.starts[0], shift(now, _MINUTE)) for a in asks])
+            again = []
+            for ask, window in zip(asks, windows, strict=True):
+                if isinstance(window, ReplicationWindowError) and len(ask.starts) > 1:
+                    again.append(_Ask(ask.logged, ask.wanted, ask.starts[1:], is_cut=True))
+                else:
+                    self._answered(ask, window, now)
+            asks = again
 
     def pages(self) -> Iterator[Page]:
         """Give what is really gone as pages; each object's last page moves its cursor."""
@@ -84,31 +107,70 @@ class DeleteLog:
                 is_last = start + _CAPTURES_PER_PAGE >= len(gone)
                 yield Page(cursor=end if is_last else found.cursor, captures=captures, seen=seen)
 
-    def _window(self, name: str, cursor: Cursor, now: str) -> DeletedWindow | None:
-        """Ask for the window; where the log does not reach so far back, for as much as it holds."""
+    def _ask(self, logged: Logged, now: str) -> _Ask:
+        """Choose the window; where the log may not reach so far back, shorter ones to be tried after it."""
+        # The window must be longer than a minute, and both ends are cut to the minute.
+        shortest = shift(now, -_MINUTE)
+        if logged.cursor is None:
+            return _Ask(logged, shortest, [shortest])
+        cursor = logged.cursor
         wanted = shift(cursor.deleted_until or shift(cursor.covered_until or now, -_DAY), -_MINUTE)
         floor = shift(now, -_REACH)
         if sort_key(wanted) < sort_key(floor) and cursor.deleted_until:
-            self._tell_gap(name, cursor.deleted_until, floor)
-        starts = [latest(earliest(wanted, shift(now, -_MINUTE)), floor) or floor]
+            self._tell_gap(logged.name, cursor.deleted_until, floor)
+        starts = [latest(earliest(wanted, shortest), floor) or floor]
         starts += [s for s in (shift(now, -_PURGED_BEFORE), shift(now, -2 * _MINUTE)) if s > starts[0]]
-        for start in starts:
-            try:
-                # The window must be longer than a minute, and both ends are cut to the minute.
-                window = self._client.deleted(name, start, shift(now, _MINUTE))
-            except ReplicationWindowError:
-                continue
-            available = _known_stamp(window.earliest_available) or start
-            if start != starts[0] or (cursor.deleted_until and sort_key(available) > sort_key(cursor.deleted_until)):
-                self._tell_gap(name, wanted, latest(start, available) or start)
-            return window
-        self._tell_gap(name, wanted, now)
+        return _Ask(logged, wanted, starts)
+
+    def _answered(self, ask: _Ask, window: DeletedWindow | HeadraceError, now: str) -> None:
+        name, cursor = ask.logged.name, ask.logged.cursor
+        if isinstance(window, ReplicationWindowError):
+            window = DeletedWindow([], None, None)
+            gap_until: str | None = now
+        elif isinstance(window, HeadraceError):
+            self._report.skipped[name] = str(window)
+            return
+        else:
+            self.still_open[name] = _open_transaction(window, now)
+            gap_until = self._gap(ask, window)
+        if cursor is None:
+            return
+        if gap_until is not None:
+            self._tell_gap(name, ask.wanted, gap_until)
+        self._found.append(self._sort_out(ask.logged, cursor, window, now))
+
+    @staticmethod
+    def _gap(ask: _Ask, window: DeletedWindow) -> str | None:
+        """Return until when the log does not tell what it was asked for; None if it tells everything."""
+        start, cursor = ask.starts[0], ask.logged.cursor
+        available = _known_stamp(window.earliest_available) or start
+        known = cursor.deleted_until if cursor is not None else None
+        if ask.is_cut or (known and sort_key(available) > sort_key(known)):
+            return latest(start, available)
         return None
+
+    def _sort_out(self, logged: Logged, cursor: Cursor, window: DeletedWindow, now: str) -> _Found:
+        count = self._report.count(logged.name)
+        count.pages += 1
+        until = latest(earliest(now, _known_stamp(window.latest_covered)), cursor.deleted_until) or now
+        if logged.name in self.still_open:
+            cursor = told(cursor, self.still_open[logged.name])
+        found = _Found(logged.schema, cursor, until)
+        for record_id, raw in window.records:
+            count.rows_read += 1
+            stamp = _known_stamp(raw)
+            if stamp is None or len(record_id) != 18:
+                count.unreadable += 1
+            elif _is_marked(logged.marks.get(record_id), stamp):
+                count.dropped_as_seen += 1
+            else:
+                found.entries[record_id] = stamp
+        return found
 
     def _tell_gap(self, name: str, since: str, until: str) -> None:
         self._report.notes.append(
             f"{name}: Salesforce no longer tells what was deleted for good between {since} and {until}; what was "
-            "stays in the store until it is rebuilt from an empty file."
+            f"stays in the store as live until `headrace sweep {name}` finds it."
         )
 
     def _still_visible(self) -> set[str]:
@@ -128,6 +190,14 @@ class DeleteLog:
                         raise UnreachableError(f"Salesforce's answer for {name} ends before its first row: try again.")
                     todo.append((name, [i for i in ids if i not in shown]))
         return visible
+
+
+def _open_transaction(window: DeletedWindow, now: str) -> str | None:
+    """Return the start of a transaction that has been open for long, as far as the answer shows one."""
+    covered = _known_stamp(window.latest_covered)
+    if covered is None or sort_key(covered) >= sort_key(shift(now, -_LONG_SECONDS)):
+        return None
+    return covered
 
 
 def _batches(ids: list[str]) -> list[list[str]]:

@@ -3,7 +3,8 @@
 UsageError        UnknownObjectError      no such object, or not for this login
 ConfigError                               refused logins, missing permissions, wrong versions
 UnreachableError  DailyLimitError         the org's daily calls are used up: stop for many minutes
-                  BusyError               too much at once: come back in half a minute
+                  PassingError            an answer that is no good just now: ask again in a moment
+                    BusyError             too much at once: come back in half a minute
 RunError          InvalidFieldError       a field went away: describe the object again
                   QueryTimeoutError       ask for less at once
                   ReplicationWindowError  the delete log does not reach back that far
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 import requests
 import urllib3
 
+from integration.core.budget import Trouble
 from integration.errors import ConfigError, HeadraceError, RunError, UnreachableError, UsageError
 from integration.source.session import NotJSONError
 
@@ -28,13 +30,13 @@ class UnknownObjectError(UsageError):
 class DailyLimitError(UnreachableError):
     """The daily API calls of the whole org are used up."""
 
-    wait_seconds = 900.0
+
+class PassingError(UnreachableError):
+    """Salesforce is there, but its answer is no good: cut short, a maintenance page. Worth asking again at once."""
 
 
-class BusyError(UnreachableError):
+class BusyError(PassingError):
     """Too many long calls at once, or too many calls in a short time."""
-
-    wait_seconds = 30.0
 
 
 class InvalidFieldError(RunError):
@@ -47,6 +49,13 @@ class QueryTimeoutError(RunError):
 
 class ReplicationWindowError(RunError):
     """The delete log refused a window: it does not reach back that far, or lists too much."""
+
+
+def trouble_of(error: UnreachableError) -> Trouble:
+    """Say what kind of trouble an error is, for how long to wait before the next cycle."""
+    if isinstance(error, DailyLimitError):
+        return Trouble.DAILY_LIMIT
+    return Trouble.BUSY if isinstance(error, BusyError) else Trouble.UNREACHABLE
 
 
 def code_and_message(content: Any) -> tuple[str, str]:
@@ -93,12 +102,14 @@ def refusal(status: int, content: Any, about: str, *, is_object: bool = False) -
 def silence(error: Exception) -> UnreachableError:
     """Translate an answer that did not come, or can't be read."""
     if isinstance(error, NotJSONError):
-        if "json" in error.content_type:
-            return UnreachableError("Salesforce's answer was cut short: try again.")
-        return UnreachableError(
+        if not error.is_page:
+            return PassingError("Salesforce's answer was cut short: try again.")
+        return PassingError(
             "Salesforce answered with a web page instead of data: maintenance, or a proxy's page in between; try "
             "again later, and check salesforce.domain, salesforce.instance_url and salesforce.base_url."
         )
+    if isinstance(error, (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError)):
+        return PassingError("The connection to Salesforce broke in the middle of an answer: try again.")
     if not isinstance(error, requests.RequestException):
         return UnreachableError(
             "The answer is not one that Salesforce gives: check salesforce.domain, salesforce.instance_url and "
@@ -110,7 +121,8 @@ def silence(error: Exception) -> UnreachableError:
 def login_refusal(code: str | int | None, message: str | None) -> HeadraceError:
     """Translate a refused login. A number as the code is the HTTP status of an answer that was not JSON."""
     if isinstance(code, int):
-        return UnreachableError(
+        # With status 200 it is a maintenance page, or half a token.
+        return (PassingError if code < 300 else UnreachableError)(
             f"Salesforce's login answered with a web page instead of a token (HTTP {code}): maintenance, or the wrong "
             "address; check salesforce.domain and salesforce.base_url, or try again later."
         )

@@ -1,73 +1,41 @@
 """The poller: reads what changed, page by page, and hands each page with its cursor to the streams."""
 
+import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Protocol
 
 import structlog
 
 from integration.core.catalog import ObjectSchema
 from integration.core.page import Page
-from integration.errors import HeadraceError, RunError, UnreachableError, UsageError
-from integration.source.captures import hashed_fields, read_rows
-from integration.source.client import QUERIES_PER_CALL, Answer, Log, SalesforceClient
-from integration.source.deletions import DeleteLog
-from integration.source.faults import InvalidFieldError, QueryTimeoutError, UnknownObjectError
-from integration.source.passes import Pass, Position, end_of_pass, forgettable, mid_pass, plan_pass, window_start
+from integration.source.client import QUERIES_PER_CALL, Log, SalesforceClient
+from integration.source.deletions import DeleteLog, Logged
+from integration.source.fill import FillWork
+from integration.source.histories import fields_told, tells_fields
+from integration.source.outlet import Outlet, PageSink
+from integration.source.passes import told
+from integration.source.recover import Recovery, StoppedError, Work
 from integration.source.report import CycleReport
-from integration.source.soql import page_query, stamp_of
+from integration.source.soql import stamp_of
+from integration.source.tools import Tools
 from integration.source.watch import Catalog, WatchedObject
+from integration.source.work import PassWork
 from schemas import Cursor
 
 __all__ = ["CycleReport", "PageSink", "Poller", "WatchedObject"]
-
-# Below this a page gains nothing by being smaller: Salesforce's own smallest page.
-_SMALLEST_PAGE = 200
 
 
 def _machine_time() -> str:
     return stamp_of(datetime.now(UTC).replace(microsecond=0))
 
 
-class PageSink(Protocol):
-    """Where pages go, and where cursors and marks are kept: the streams."""
-
-    def cursor(self, object_name: str, /) -> Cursor | None:
-        """Return the saved cursor of the object; None if it was never read."""
-
-    def seen(self, object_name: str, /) -> Mapping[str, str]:
-        """Return the saved marks of the object: record id -> mark."""
-
-    def publish(self, page: Page, /) -> Any:
-        """Publish captures, cursor and marks together, or nothing of it."""
-
-
-@dataclass(slots=True)
-class _Work:
-    """An object in the course of its pass."""
-
-    schema: ObjectSchema
-    names: tuple[str, ...]
-    this: Pass
-    cursor: Cursor
-    marks: dict[str, str]
-    after: Position | None
-    limit: int
-
-    @property
-    def is_resumed(self) -> bool:
-        """True if the pass was begun by an earlier cycle."""
-        return self.this.after is not None and self.this.floor is None
-
-    def query(self) -> str:
-        """Ask for the next page."""
-        return page_query(self.schema, self.after, None if self.after else self.this.since, self.limit)
-
-
 class Poller:
-    """Reads the watched objects of one org into a sink. One cycle at a time; not for several threads at once."""
+    """Reads the watched objects of one org into a sink. One cycle at a time; not for several threads at once.
+
+    A watched object that holds another one's field history is read after it, and only when that one has had news.
+    """
 
     def __init__(
         self,
@@ -78,23 +46,28 @@ class Poller:
         overlap_seconds: float = 600,
         page_size: int = 2000,
         clock: Callable[[], str] = _machine_time,
+        wait: Callable[[float], None] = time.sleep,
         log: Log | None = None,
     ) -> None:
         self._client = client
-        self._sink = sink
         self._catalog = Catalog(client, objects)
-        self._overlap = overlap_seconds
-        self._page_size = page_size
         self._clock = clock
-        self._log: Log = log if log is not None else structlog.get_logger("headrace.source")
-        self._limits: dict[str, int] = {}
-        # Marks by object, with the cursor they were last saved with: as long as the sink still has that cursor, nobody
-        # else has published, and the marks need not be fetched again.
-        self._known: dict[str, tuple[Cursor, dict[str, str]]] = {}
+        self._outlet = Outlet(sink)
+        self._tools = Tools(
+            client=client,
+            outlet=self._outlet,
+            log=log if log is not None else structlog.get_logger("headrace.source"),
+            overlap=overlap_seconds,
+            page_size=page_size,
+            wait=wait,
+        )
+        # What the delete log said last of transactions that are open, for objects that have no cursor yet.
+        self._still_open: dict[str, str | None] = {}
+        self._told_open: str | None = None
 
     @property
     def schemas(self) -> Mapping[str, ObjectSchema]:
-        """The objects that are read, as last described."""
+        """The objects that are read, as last described, histories included."""
         return self._catalog.schemas
 
     @property
@@ -103,182 +76,145 @@ class Poller:
         return self._catalog.skipped
 
     def describe(self) -> list[ObjectSchema]:
-        """Describe all watched objects (one call each, and one for the list).
+        """Describe all watched objects (one call for 25 of them, and one for the list).
 
-        An object that is missing or can't be read is left out and told in `skipped`; if it is required, UsageError.
+        An object that is missing or can't be read is left out and told in `skipped`; if it is required, the first
+        time, UsageError.
         """
         return self._catalog.describe()
 
-    def cycle(self, *, should_stop: Callable[[], bool] = lambda: False) -> CycleReport:
+    def refresh_schemas(self) -> list[ObjectSchema]:
+        """Describe all watched objects anew; return those that have another description than before, or none before.
+
+        The next cycle reads again the records in which new fields are filled. An object that can't be read any more is
+        told in `skipped` and comes back by itself.
+        """
+        before = {name: schema.schema_id for name, schema in self.schemas.items()}
+        return [schema for schema in self._catalog.describe() if before.get(schema.object) != schema.schema_id]
+
+    def cycle(self, *, should_stop: Callable[[], bool] = lambda: False, histories: bool = False) -> CycleReport:
         """Make one pass over all objects, until each is caught up.
 
-        Every round asks for the next page of up to five objects in one call. Stops between pages when `should_stop`
-        says so; the next cycle goes on from there. Raises what the client raises; what was published stays published.
+        Every round asks for the next page of up to five objects in one call. A history object is read if the object it
+        belongs to had something new, if it was never read to its end, or if `histories` asks for all of them. Stops
+        between pages when `should_stop` says so; the next cycle goes on from there. Raises what the client raises;
+        what was published stays published.
         """
         report = CycleReport(started_at=self._clock())
         calls = self._client.calls
-        if not self.schemas and not self.skipped:
+        if not self._catalog.is_described:
             self.describe()
         report.skipped.update(self.skipped)
         self._client.org_id  # noqa: B018 - logs in, so that the clock is Salesforce's
-        now = self._client.server_time
-        queue = deque(self._begin(schema, now) for schema in self.schemas.values())
-        described_again: set[str] = set()
-        while queue:
-            if should_stop():
-                report.is_complete = False
-                break
-            packet = [queue.popleft() for _ in range(min(QUERIES_PER_CALL, len(queue)))]
-            # To the front: objects are finished in the order in which they are watched, as far as calls stay full.
-            queue.extendleft(reversed(self._round(packet, report, described_again)))
+        tools = replace(self._tools, report=report)
+        recovery = Recovery(tools, self._catalog, should_stop)
+        try:
+            self._work(tools, recovery, should_stop, histories)
+        except StoppedError:
+            report.is_complete = False
         report.calls = self._client.calls - calls
         report.ended_at = self._clock()
         return report
 
     def deleted(self) -> CycleReport:
-        """Read the delete log of every object that has been polled (one call each): hard deletes show only there.
+        """Read the delete log of every object (25 in a call): hard deletes show only there, and so do transactions that
+        have been open for long. Best before a cycle, which then knows how far to read back.
 
         Objects whose rows can still be seen, deleted or not, are left to the ordinary poll.
         """
         report = CycleReport(started_at=self._clock())
         calls = self._client.calls
+        cursors = {name: self._outlet.cursor(name) for name in self.schemas}
         log = DeleteLog(self._client, report)
-        for schema in self.schemas.values():
-            cursor = self._sink.cursor(schema.object)
-            if cursor is not None and cursor.covered_until and self._catalog.has_delete_log(schema.object):
-                log.read(schema, cursor, self._marks(schema.object, cursor))
+        log.read(
+            [
+                Logged(schema, cursors[name], self._outlet.marks(name, cursors[name]))
+                for name, schema in self.schemas.items()
+                if self._catalog.has_delete_log(name)
+            ]
+        )
         for page in log.pages():
-            self._publish(page)
+            self._outlet.publish(page)
+        if log.still_open:
+            self._note_open(log, cursors, report)
         report.calls = self._client.calls - calls
         report.ended_at = self._clock()
         return report
 
-    def _begin(self, schema: ObjectSchema, now: str) -> _Work:
-        cursor = self._sink.cursor(schema.object)
-        this = plan_pass(cursor, now, self._overlap)
-        return _Work(
-            schema=schema,
-            names=hashed_fields(schema),
-            this=this,
-            cursor=cursor or Cursor(object=schema.object),
-            marks=self._marks(schema.object, cursor),
-            after=this.after,
-            limit=self._limits.get(schema.object, self._page_size),
-        )
+    def _work(self, tools: Tools, recovery: Recovery, should_stop: Callable[[], bool], histories: bool) -> None:
+        """Read the records, then the histories that are due, then what new fields hold."""
 
-    def _restart(self, work: _Work) -> None:
-        work.this = plan_pass(work.cursor, self._client.server_time, self._overlap)
-        work.after = work.this.after
+        def finish(works: Iterable[Work]) -> None:
+            queue = deque(works)
+            while queue:
+                if should_stop():
+                    raise StoppedError("Stopped between two pages.")
+                packet = [queue.popleft() for _ in range(min(QUERIES_PER_CALL, len(queue)))]
+                # To the front: objects are finished in the order in which they are watched, as far as calls stay full.
+                queue.extendleft(reversed(self._round(packet, recovery)))
 
-    def _marks(self, name: str, cursor: Cursor | None) -> dict[str, str]:
-        known = self._known.get(name)
-        if known is not None and known[0] == cursor:
-            return known[1]
-        return dict(self._sink.seen(name))
+        parents = self._catalog.parents
+        passes = {n: self._begin(tools, schema) for n, schema in self.schemas.items() if n not in parents}
+        wide = {name for name, work in passes.items() if work.this.is_wide}
+        finish(passes.values())
+        diaries = [
+            # What a wide pass over the records finds late, a wide pass over their history has to find too.
+            self._begin(tools, schema, must_be_wide=parents[name] in wide)
+            for name, schema in self.schemas.items()
+            if name in parents and parents[name] in self.schemas and (histories or self._is_due(name, tools.report))
+        ]
+        finish(diaries)
+        done = [work for work in (*passes.values(), *diaries) if work.is_through and work.cursor.filling]
+        fills = [FillWork(tools, work.schema, work.cursor, self._told(work.schema)) for work in done]
+        finish(fill for fill in fills if fill.begin())
 
-    def _round(self, packet: list[_Work], report: CycleReport, described_again: set[str]) -> list[_Work]:
+    def _round(self, packet: list[Work], recovery: Recovery) -> list[Work]:
         """Read one page of each; return those that have more. A problem of one does not keep the others waiting."""
         answers = self._client.query_pages([work.query() for work in packet])
         answers.reverse()
-        more: list[_Work] = []
-        problems: list[HeadraceError] = []
+        more: list[Work] = []
         for work in packet:
             answer = answers.pop()  # gone from the list, so that a page is freed before the next is read
-            try:
-                if answer.problem is not None:
-                    has_more = self._recover(work, answer.problem, report, described_again)
-                else:
-                    has_more = self._take(work, answer, report)
-            except UsageError as error:
-                problems.append(error)
-                continue
-            if has_more:
+            goes_on = work.take(answer) if answer.problem is None else recovery.goes_on(work, answer.problem)
+            if goes_on:
                 more.append(work)
-        if problems:
-            raise problems[0]
         return more
 
-    def _take(self, work: _Work, answer: Answer, report: CycleReport) -> bool:
-        """Publish a page; say whether there are more."""
-        name, this = work.schema.object, work.this
-        is_last = answer.done and len(answer.records) < work.limit
-        reading = read_rows(
-            answer.records,
-            org=self._client.org_id,
-            schema=work.schema,
-            names=work.names,
-            this=this,
-            marks=work.marks,
-            seen_at=self._client.server_time,
-        )
-        count = report.count(name)
-        count.pages += 1
-        count.rows_read += len(answer.records)
-        count.published += len(reading.captures)
-        count.dropped_as_seen += reading.dropped
-        count.unreadable += reading.unreadable
-        if not is_last and reading.last in (None, work.after):
-            raise UnreachableError(f"Salesforce's answer for {name} ends before its first row: try again.")
-        late_seen = self._late(work, reading.is_late)
-        last = reading.last or work.after
-        forget: list[str] = []
-        if is_last:
-            cursor = end_of_pass(work.cursor, this, last, late_seen=late_seen)
-            forget = self._leaving(work, reading.seen, cursor)
-        else:
-            assert last is not None  # noqa: S101 - seen to above
-            cursor = mid_pass(work.cursor, this, last, late_seen=late_seen)
-        page = Page(cursor, reading.captures, reading.seen, forget, work.schema)
-        self._publish(page, work.marks)
-        work.cursor, work.after = cursor, last
-        if is_last and work.is_resumed:
-            # It began before an interruption: what became visible behind its position since needs a pass from now.
-            self._restart(work)
-            return True
-        return not is_last
+    def _begin(self, tools: Tools, schema: ObjectSchema, *, must_be_wide: bool = False) -> PassWork:
+        name = schema.object
+        still_open = self._still_open.get(name)
+        fresh = Cursor(object=name, open_since=still_open, still_open=still_open)
+        work = PassWork(tools, schema, self._outlet.cursor(name), fresh, self._told(schema))
+        work.begin(self._client.server_time, must_be_wide=must_be_wide)
+        return work
 
-    def _late(self, work: _Work, is_late: bool) -> bool:
-        if is_late and not work.cursor.late_seen:
-            self._log.warning(
-                f"{work.schema.object}: a row became visible more than {self._overlap:g} seconds after its stamp, so "
-                "each poll reads further back from now on; raise poll.overlap_seconds if transactions are long here."
+    def _told(self, schema: ObjectSchema) -> frozenset[str] | None:
+        """Return of which fields a history object's rows are wanted; None for other objects."""
+        parent = self._catalog.parents.get(schema.object)
+        if parent is None or not tells_fields(schema):
+            return None
+        return fields_told(self.schemas[parent])
+
+    def _is_due(self, name: str, report: CycleReport) -> bool:
+        """Say whether a history object may have something new, or was not read to its end."""
+        parent = report.objects.get(self._catalog.parents[name])
+        if parent is not None and parent.published:
+            return True
+        cursor = self._outlet.cursor(name)
+        return cursor is None or cursor.covered_until is None or cursor.pass_started_at is not None
+
+    def _note_open(self, log: DeleteLog, cursors: Mapping[str, Cursor | None], report: CycleReport) -> None:
+        """Pass on what the log said of open transactions to the objects that have no log, and to the operator."""
+        self._still_open = {name: log.still_open.get(name, log.oldest_open) for name in self.schemas}
+        for name, cursor in cursors.items():
+            if cursor is None or self._catalog.has_delete_log(name):
+                continue
+            moved = told(cursor, log.oldest_open)
+            if moved != cursor:
+                self._outlet.publish(Page(moved))
+        if log.oldest_open != self._told_open and log.oldest_open is not None:
+            report.notes.append(
+                f"A transaction has been open in the org since {log.oldest_open}: polls read back to there until it is "
+                "over."
             )
-        return work.cursor.late_seen or is_late
-
-    def _leaving(self, work: _Work, seen: Mapping[str, str], cursor: Cursor) -> list[str]:
-        position = (cursor.system_modstamp, cursor.record_id) if cursor.system_modstamp else None
-        start = window_start(position, work.this.started_at, late_seen=cursor.late_seen, overlap_seconds=self._overlap)
-        return forgettable({**work.marks, **seen}, start, cursor.deleted_until)
-
-    def _publish(self, page: Page, marks: dict[str, str] | None = None) -> None:
-        name = page.cursor.object
-        if marks is None:
-            marks = self._marks(name, self._sink.cursor(name))
-        self._known.pop(name, None)  # until the sink has taken the page, what it knows is open
-        self._sink.publish(page)
-        marks.update(page.seen)
-        for record_id in page.forget:
-            marks.pop(record_id, None)
-        self._known[name] = (page.cursor, marks)
-
-    def _recover(self, work: _Work, problem: HeadraceError, report: CycleReport, described_again: set[str]) -> bool:
-        """Deal with an object's own problem; say whether to ask for its page again. Raises what can't be helped."""
-        name = work.schema.object
-        if isinstance(problem, InvalidFieldError) and name not in described_again:
-            described_again.add(name)
-            schema = self._catalog.refresh(name)
-            if schema is None:
-                report.skipped[name] = self.skipped[name]
-                return False
-            work.schema, work.names = schema, hashed_fields(schema)
-            return True
-        if isinstance(problem, QueryTimeoutError) and work.limit > _SMALLEST_PAGE:
-            work.limit = self._limits[name] = max(_SMALLEST_PAGE, work.limit // 2)
-            report.notes.append(f"{name}: a query ran too long; its pages are now {work.limit} rows.")
-            return True
-        if isinstance(problem, UnknownObjectError):
-            self._catalog.drop(name, str(problem))
-        if isinstance(problem, (UnknownObjectError, RunError)):
-            report.skipped[name] = str(problem)
-            return False
-        raise problem
+        self._told_open = log.oldest_open

@@ -2,16 +2,31 @@
 
 from dataclasses import dataclass, field
 
+from integration.source.captures import Reading
+
 
 @dataclass(slots=True)
 class ObjectCount:
-    """One object's part of a cycle. `unreadable` counts rows without a usable Id or stamp, which were left out."""
+    """One object's part of a cycle.
+
+    `unreadable` counts rows without a usable Id or stamp, `left_out` history rows of fields that are not selected.
+    """
 
     rows_read: int = 0
     published: int = 0
     dropped_as_seen: int = 0
     pages: int = 0
     unreadable: int = 0
+    left_out: int = 0
+
+    def add_page(self, rows: int, reading: Reading) -> None:
+        """Add a page of so many rows, and what it gave."""
+        self.pages += 1
+        self.rows_read += rows
+        self.published += len(reading.captures)
+        self.dropped_as_seen += reading.dropped
+        self.unreadable += reading.unreadable
+        self.left_out += reading.left_out
 
 
 @dataclass(slots=True)

@@ -3,7 +3,8 @@
 import ipaddress
 import ssl
 from collections.abc import Mapping
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 from urllib.parse import SplitResult, urlsplit
 
 import requests
@@ -14,19 +15,22 @@ from integration.core import exactjson
 from integration.errors import ConfigError
 from integration.source.credentials import Connection
 
-TIMEOUT = (10.0, 120.0)
-"""Seconds to wait for a connection, and for each piece of an answer."""
+TIMEOUT = (5.0, 120.0)
+"""Seconds to wait for a connection (tried three times), and for each piece of an answer."""
 
-_LONGEST_WAIT = 60.0
+_LONGEST_RETRY_AFTER = 20.0
 _PIECE = 1 << 20
 
 
 class NotJSONError(requests.exceptions.JSONDecodeError):
-    """An answer that should have been JSON and is not; it never carries the answer's text."""
+    """An answer that should have been JSON and is not; it never carries the answer's text.
 
-    def __init__(self, content_type: str) -> None:
+    `is_page` tells a page meant for people from half a document.
+    """
+
+    def __init__(self, *, is_page: bool) -> None:
         super().__init__("not JSON", "", 0)
-        self.content_type = content_type
+        self.is_page = is_page
 
 
 class ExactResponse(requests.Response):
@@ -41,22 +45,47 @@ class ExactResponse(requests.Response):
         try:
             return exactjson.loads(self.content)
         except ValueError:
-            raise NotJSONError(self.headers.get("Content-Type", "")) from None
+            raise NotJSONError(is_page=self._is_page()) from None
+
+    def _is_page(self) -> bool:
+        text = self.content.lstrip()
+        # An answer cut off in its headers has no type and no body.
+        return text[:1] == b"<" or bool(text and "json" not in self.headers.get("Content-Type", ""))
 
 
 class PatientRetry(urllib3.Retry):
-    """urllib3's retry, never waiting longer than a minute for a Retry-After."""
+    """urllib3's retry with two limits more.
 
-    def get_retry_after(self, response: urllib3.BaseHTTPResponse) -> float | None:
-        """Return the seconds the server asks for, at most a minute; None if it asks for nothing."""
-        asked = super().get_retry_after(response)
-        return None if asked is None else min(asked, _LONGEST_WAIT)
+    A Retry-After of more than 20 s is not waited for: the answer itself is handed on. An answer that did not come in
+    time is asked for once more only, for each time costs two minutes.
+    """
+
+    def increment(
+        self,
+        method: str | None = None,
+        url: str | None = None,
+        response: urllib3.BaseHTTPResponse | None = None,
+        error: Exception | None = None,
+        _pool: urllib3.connectionpool.ConnectionPool | None = None,
+        _stacktrace: TracebackType | None = None,
+    ) -> Self:
+        """Count an attempt. Raises MaxRetryError when it was the last."""
+        rule = self
+        if response is not None and (self.get_retry_after(response) or 0) > _LONGEST_RETRY_AFTER:
+            rule = self.new(total=0)
+        elif _is_slow(error) and any(_is_slow(past.error) for past in self.history):
+            rule = self.new(read=0)
+        return super(PatientRetry, rule).increment(method, url, response, error, _pool, _stacktrace)
+
+
+def _is_slow(error: Exception | None) -> bool:
+    return isinstance(error, urllib3.exceptions.ReadTimeoutError)
 
 
 def patient_retry(backoff_seconds: float = 0.5) -> PatientRetry:
     """Return the retry rule: five tries after a passing server error, fewer when nobody answers at all.
 
-    Every method is repeated: our only POSTs are logins and composite queries, and both may be sent twice.
+    Every method is repeated: our POSTs are logins, composite queries and bulk query jobs, and all may be sent twice.
     """
     return PatientRetry(
         total=5,

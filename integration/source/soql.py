@@ -46,12 +46,39 @@ def page_query(
     cursor = schema.cursor_field
     where = ""
     if after is not None:
-        stamp, record_id = datetime_literal(after[0]), text_literal(after[1])
-        where = f" WHERE ({cursor} = {stamp} AND Id > {record_id}) OR {cursor} > {stamp}"
+        where = keyset(cursor, after)
     elif since is not None:
-        where = f" WHERE {cursor} >= {datetime_literal(since)}"
+        where = f"{cursor} >= {datetime_literal(since)}"
+    return select(schema, where, f"{cursor}, Id", limit)
+
+
+def keyset(cursor: str, after: tuple[str, str]) -> str:
+    """Return the condition for the rows behind a position, in the order of (cursor field, Id)."""
+    return f"({tie(cursor, after)}) OR {cursor} > {datetime_literal(after[0])}"
+
+
+def tie(cursor: str, after: tuple[str, str]) -> str:
+    """Return the condition for the rows behind a position that have the same stamp."""
+    return f"{cursor} = {datetime_literal(after[0])} AND Id > {text_literal(after[1])}"
+
+
+def filled_query(schema: ObjectSchema, filled: Iterable[str], after_id: str, limit: int) -> Soql:
+    """Ask for one page of an object in the order of Id: rows behind `after_id` in which one of the fields is filled.
+
+    Without fields all rows are meant; without an id they are from the beginning.
+    """
+    conditions = [" OR ".join(f"{name} != null" for name in filled)]
+    conditions += [f"Id > {text_literal(after_id)}"] if after_id else []
+    given = [condition for condition in conditions if condition]
+    where = " AND ".join(f"({c})" if " OR " in c and len(given) > 1 else c for c in given)
+    return select(schema, where, "Id", limit)
+
+
+def select(schema: ObjectSchema, where: str, order: str, limit: int) -> Soql:
+    """Ask for an object's selected fields. Raises ConfigError if they make the query too long for Salesforce."""
     fields = ", ".join(field.name for field in schema.fields)
-    query = f"SELECT {fields} FROM {schema.object}{where} ORDER BY {cursor}, Id LIMIT {limit:d}"
+    condition = f" WHERE {where}" if where else ""
+    query = f"SELECT {fields} FROM {schema.object}{condition} ORDER BY {order} LIMIT {limit:d}"
     if len(query) > LONGEST_QUERY:
         raise ConfigError(
             f"{schema.object} has too many fields for one query ({len(query):,} characters of {LONGEST_QUERY:,}): "

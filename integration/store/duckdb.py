@@ -12,9 +12,10 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from integration.errors import ConfigError, UnreachableError, UsageError
+from integration.errors import ConfigError, RunError, UnreachableError, UsageError
 from integration.store import answers, sentences, tables
 from integration.store.guard import reading_statement
+from integration.store.protocol import Reading
 from integration.store.quoting import identifier, literal, table_name
 from integration.store.transaction import DuckDBTransaction, Known
 
@@ -73,6 +74,17 @@ class DuckDBStore:
                 raise
             finally:
                 self._writer_thread = None
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Reading]:
+        """See protocol.Store."""
+        con = self._branch()
+        try:
+            yield DuckDBTransaction(con, Known())
+        except duckdb.Error as error:
+            raise RunError(f"The store could not be read: {sentences.first_line(error)}") from error
+        finally:
+            con.close()
 
     def query(self, sql: str, *, limit: int | None = None, timeout_seconds: float = 60.0) -> pa.Table:
         """See protocol.Store. At most `limit` rows come back; more are not computed where that can be helped."""

@@ -14,7 +14,7 @@ import pyarrow as pa
 from integration.core.columns import Column, ColumnType
 from integration.store.projection import Shape
 
-__all__ = ["Column", "ColumnType", "Misfit", "Row", "State", "Store", "Transaction"]
+__all__ = ["Column", "ColumnType", "Misfit", "Reading", "Row", "State", "Store", "Transaction"]
 
 
 class Misfit(ValueError):  # noqa: N818 - what it is called where it is caught
@@ -40,7 +40,24 @@ class State(NamedTuple):
 Row = Mapping[str, Any]
 
 
-class Transaction(Protocol):
+class Reading(Protocol):
+    """What headrace itself asks a store."""
+
+    def states(self, object_name: str, record_ids: Iterable[str]) -> list[State]:
+        """Read the last images of these records; unknown ids are left out."""
+
+    def known_ids(self, object_name: str, *, after: str = "", limit: int) -> list[tuple[str, bool]]:
+        """List the next `limit` records known of the object behind the id `after`, as (record id, is deleted).
+
+        In the order of the ids' characters, which is Python's: capitals before small letters.
+        """
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """Run a reading statement of headrace's own (never a user's) and return plain rows; `?` for parameters;
+        a list parameter is matched with `= any(?)`."""
+
+
+class Transaction(Reading, Protocol):
     """Everything one batch does. It is all there after the `with` block, or nothing of it is.
 
     Reads inside a transaction see its own writes.
@@ -65,9 +82,6 @@ class Transaction(Protocol):
     def forget_before(self, table: str, column: str, time: str) -> None:
         """Delete the rows whose time in `column` lies before `time` (ISO 8601)."""
 
-    def states(self, object_name: str, record_ids: Iterable[str]) -> list[State]:
-        """Read the last images of these records; unknown ids are left out."""
-
     def facts(
         self, object_name: str, any_of: Mapping[str, Iterable[str]], fields: Sequence[str]
     ) -> list[dict[str, Any]]:
@@ -83,13 +97,6 @@ class Transaction(Protocol):
         A user that headrace.people does not have is deleted. Returns how many rows were written or deleted.
         """
 
-    def all_ids(self, object_name: str) -> list[str]:
-        """List every record id known of the object, deleted ones included, in order."""
-
-    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
-        """Run a reading statement of headrace's own (never a user's) and return plain rows; `?` for parameters;
-        a list parameter is matched with `= any(?)`."""
-
     def ensure_view(self, name: str, sql: str, *, own: bool = False) -> None:
         """Create or replace a view; a name that a table has already is refused with ValueError."""
 
@@ -99,6 +106,12 @@ class Store(Protocol):
 
     def transaction(self) -> AbstractContextManager[Transaction]:
         """Begin; commit at the end of the block, roll back if it raises."""
+
+    def reading(self) -> AbstractContextManager[Reading]:
+        """Read what was committed last, beside the transaction that somebody may have open: nobody waits.
+
+        Each call of the block sees the commits made until then. Raises RunError when the store can't be read.
+        """
 
     def query(self, sql: str, *, limit: int | None = None, timeout_seconds: float = 60.0) -> pa.Table:
         """Run one read-only statement of a user.

@@ -83,7 +83,9 @@ RECONCILIATIONS: Sequence[Column] = (
     *_texts("run_id", "object"),
     *_times("started_at", "ended_at"),
     *_numbers("source_count", "store_count", "missing", "stale", "ghosts", "repaired", "api_calls"),
+    *_texts("kind"),
 )
+"""`kind` is `sweep`, or `reread` for a round over an object's formulas."""
 SCHEMA_LOG: Sequence[Column] = (
     *_times("at"),
     *_texts("object", "field", "column_name", "property", "kind", "type", "note"),

@@ -200,11 +200,14 @@ class DuckDBTransaction:
         row = self._con.execute(sql).fetchone()
         return int(row[0]) if row else 0
 
-    def all_ids(self, object_name: str) -> list[str]:
-        """See protocol.Transaction."""
-        sql = "SELECT record_id FROM headrace.states WHERE object = ? ORDER BY record_id"
-        ids: list[str] = self._table(sql, [object_name]).column(0).to_pylist()
-        return ids
+    def known_ids(self, object_name: str, *, after: str = "", limit: int) -> list[tuple[str, bool]]:
+        """See protocol.Reading."""
+        sql = (
+            "SELECT record_id, is_deleted FROM headrace.states WHERE object = ? AND record_id > ? "
+            f"ORDER BY record_id LIMIT {limit:d}"
+        )
+        found = self._table(sql, [object_name, after])
+        return list(zip(found.column(0).to_pylist(), found.column(1).to_pylist(), strict=True))
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """See protocol.Transaction. Values have the form in which columns take them: times and dates as ISO text,

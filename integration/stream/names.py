@@ -9,6 +9,18 @@ PRODUCT_STREAM = "product.events"
 SCHEMAS_KEY = "headrace:schemas"
 """A hash: schema id -> the object's description (integration.core.catalog.to_json)."""
 
+SWEEP_REQUESTS = "headrace:sweep"
+"""A list: sweeps that a worker is asked for, as JSON; the worker answers in `sweep_answer_key`."""
+SWEEPER_KEY = "headrace:sweeper"
+"""Process id of the worker that answers them."""
+SWEPT_KEY = "headrace:swept"
+"""When the last whole sweep began, by Salesforce's clock."""
+REREAD_KEY = "headrace:reread"
+"""A hash: how far the re-reading of formulas is (`position`), when its round began (`began`), and object -> when its
+formulas were last read from beginning to end (JSON)."""
+POLLER_KEY = "headrace:poller"
+"""A hash: what the poller last did, and at what pace (integration.stream.metrics)."""
+
 ORIGIN = "0-0"
 """The offset before every entry."""
 
@@ -44,6 +56,11 @@ def cursor_key(object_name: str) -> str:
 def seen_key(object_name: str) -> str:
     """Return the key of the hash of what the overlap has seen: record id -> mark."""
     return f"headrace:seen:{object_name.lower()}"
+
+
+def sweep_answer_key(run_id: str) -> str:
+    """Return the key of the list in which the worker leaves the report of a sweep it was asked for."""
+    return f"{SWEEP_REQUESTS}:{run_id}"
 
 
 def buried_key(stream: str) -> str:

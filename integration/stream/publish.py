@@ -1,14 +1,20 @@
 """Pages of captures into streams: each with its cursor, in one transaction."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
 from pydantic import ValidationError
 
 from integration.core import catalog
+from integration.core.catalog import ObjectSchema
 from integration.core.page import Page
 from integration.errors import RunError
 from integration.stream.connection import Client, answering
 from integration.stream.entry import to_entry
 from integration.stream.names import SCHEMAS_KEY, cursor_key, seen_key, stream_of
 from schemas import Cursor
+
+_AT_ONCE: Final = 1_000
 
 
 class Publisher:
@@ -41,6 +47,17 @@ class Publisher:
             marks = self._client.hgetall(seen_key(object_name))
         return {_text(record_id): _text(mark) for record_id, mark in marks.items()}
 
+    def schema(self, schema_id: str) -> catalog.ObjectSchema | None:
+        """Return a description that was published with some page; None if it is not known (any more)."""
+        with answering(self._client):
+            text = self._client.hget(SCHEMAS_KEY, schema_id)
+        if text is None:
+            return None
+        try:
+            return catalog.from_json(text)
+        except (ValueError, KeyError, TypeError):
+            return None
+
     def publish(self, page: Page) -> list[str]:
         """Publish a page and save its cursor, both or neither; return the offsets of its captures.
 
@@ -64,6 +81,25 @@ class Publisher:
         with answering(self._client):
             replies = pipe.execute()
         return [_text(offset) for offset in replies[: len(page.captures)]]
+
+    def publish_more(self, captures: Sequence[Mapping[str, Any]], schema: ObjectSchema) -> list[str]:
+        """Publish captures of one object beside the poll: no cursor and no mark moves. Return their offsets.
+
+        A thousand at a time, each thousand as a whole or not at all. Raises what `publish` raises.
+        """
+        stream = stream_of(schema.object)
+        self._check({stream: b"stream", SCHEMAS_KEY: b"hash"})
+        offsets: list[str] = []
+        for start in range(0, len(captures), _AT_ONCE):
+            batch = captures[start : start + _AT_ONCE]
+            pipe = self._client.pipeline(transaction=True)
+            for capture in batch:
+                pipe.xadd(stream, to_entry(capture))  # type: ignore[arg-type]
+            pipe.hsetnx(SCHEMAS_KEY, schema.schema_id, catalog.to_json(schema))
+            with answering(self._client):
+                replies = pipe.execute()
+            offsets += [_text(offset) for offset in replies[: len(batch)]]
+        return offsets
 
     def reset(self, object_name: str) -> None:
         """Forget how far the object has been read: the next poll begins at the beginning."""

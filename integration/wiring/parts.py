@@ -3,12 +3,15 @@
 import os
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from difflib import get_close_matches
+from functools import cache
 
 import structlog
 
 from consumers.apply import Flattener, Rules
-from integration.core.catalog import ObjectSchema, schema_from_describe
+from integration.core.catalog import ObjectSchema, schema_from_describe, selected
+from integration.core.history import histories_of, parent_of
 from integration.errors import ConfigError, UnreachableError
 from integration.settings import DEFAULT_OBJECTS, Settings
 from integration.source.client import SalesforceClient
@@ -52,11 +55,18 @@ def salesforce(settings: Settings) -> SalesforceClient:
 
 def rules(settings: Settings) -> Rules:
     """Return the settings that decide what the tables say."""
+
+    @cache
+    def dropped(object_name: str, field: str) -> bool:
+        one = watch(settings, object_name)
+        return not selected(field, one.only, one.exclude)
+
     return Rules(
         enrich={name: tuple(one.enrich) for name, one in settings.objects.items() if one.enrich},
         names={name: dict(one.names) for name, one in settings.objects.items() if one.names},
         match_email=settings.identity.match_email,
         max_cluster=settings.identity.max_cluster,
+        dropped=dropped,
     )
 
 
@@ -77,6 +87,7 @@ def poller(settings: Settings, source: SalesforceClient, client: Client) -> tupl
     Raises ConfigError when a setting names an object or a lookup field that the org does not show.
     """
     objects = [*watched_objects(settings), *_enriched(settings, source)]
+    objects += _histories(settings, objects)
     _check_settings_reach(settings, {o.name for o in objects})
     objects.sort(key=lambda o: _place(o.name))
     found = Poller(source, Publisher(client), objects=objects, overlap_seconds=settings.poll.overlap_seconds, log=log)
@@ -92,7 +103,7 @@ def watched_objects(settings: Settings) -> list[WatchedObject]:
         raise ConfigError(
             "privacy.hash is not in this version yet: leave it empty, and keep those fields out with privacy.exclude."
         )
-    return sorted((_watch(settings, name) for name in settings.watched), key=lambda o: _place(o.name))
+    return sorted((watch(settings, name) for name in settings.watched), key=lambda o: _place(o.name))
 
 
 def stream_names(settings: Settings, client: Client, described: Iterable[str] = ()) -> list[str]:
@@ -118,7 +129,8 @@ def check_budget(settings: Settings, source: SalesforceClient) -> UnreachableErr
     )
 
 
-def _watch(settings: Settings, name: str) -> WatchedObject:
+def watch(settings: Settings, name: str) -> WatchedObject:
+    """Say how an object is to be read, watched or not: which fields the settings take and leave out."""
     one = settings.object(name)
     private = [
         glob.split(".", 1)[1]
@@ -144,8 +156,16 @@ def _enriched(settings: Settings, source: SalesforceClient) -> list[WatchedObjec
                     f"objects.{name}.enrich names {lookup}, which is not a lookup field that the login can read on "
                     f"{name}: correct the name, or grant the integration user access to it."
                 )
-            added |= {t: _watch(settings, t) for t in field.reference_to if t not in settings.watched}
+            added |= {t: watch(settings, t) for t in field.reference_to if t not in settings.watched}
     return list(added.values())
+
+
+def _histories(settings: Settings, objects: Iterable[WatchedObject]) -> list[WatchedObject]:
+    """Return the objects that may hold the field history of these; an org that has none of them is not asked twice."""
+    named = {o.name for o in objects}
+    found = [h for o in objects for h in histories_of(o.name) if h not in named]
+    wanted = [name for name in found if settings.object(name).enabled is not False]
+    return [replace(watch(settings, name), required=False, quiet=True) for name in wanted]
 
 
 def _check_settings_reach(settings: Settings, read: Collection[str]) -> None:
@@ -160,6 +180,8 @@ def _check_settings_reach(settings: Settings, read: Collection[str]) -> None:
 
 
 def _place(name: str) -> tuple[int, str]:
+    if parent_of(name) is not None:
+        return len(_READING_ORDER) + 3, name  # a history tells of records that are known by then
     if name in _READING_ORDER:
         return _READING_ORDER.index(name), ""
     return (len(_READING_ORDER) + (1 if name in _PEOPLE else 0 if name.endswith("__c") else 2)), name

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import structlog
 
@@ -24,6 +24,7 @@ from integration.stream import groups
 from integration.stream.connection import answering
 from integration.wiring import parts
 from integration.wiring.clock import now
+from integration.wiring.governor import Governor
 from integration.wiring.streams import Streams
 
 log = structlog.get_logger()
@@ -31,8 +32,9 @@ log = structlog.get_logger()
 _LOOK_SECONDS = 0.05
 _NEW_STREAMS_SECONDS = 5.0
 _LAST_PAGE_SECONDS = 5.0
-_DELETED_LOG_SECONDS = 300
-"""Salesforce asks not to read the delete log more often than every five minutes."""
+_ANSWER_SECONDS = 1.0
+_SLOW_BEAT_SECONDS = 300
+"""How often the delete log, histories and descriptions are read; Salesforce asks to read the log no more often."""
 
 
 @dataclass(slots=True)
@@ -91,51 +93,96 @@ class Progress:
         }
 
 
-class Polling:
-    """The poller with its beat."""
+class AfterPoll(Protocol):
+    """What a worker does between two polls: reconciling (see wiring.sweep.Sweeper)."""
 
-    def __init__(self, settings: Settings, source: SalesforceClient, streams: Streams, progress: Progress) -> None:
+    def beat(self, interval_seconds: float, spare_calls: float) -> None:
+        """Work for as long as is fit. Raises UnreachableError."""
+
+    def answer(self) -> int:
+        """Do what was asked for from outside; cheap when that is nothing. Raises UnreachableError."""
+
+
+class Polling:
+    """The poller with its beat. `by` tells `headrace status` who polls."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        source: SalesforceClient,
+        streams: Streams,
+        progress: Progress,
+        *,
+        by: Literal["run", "sync"] = "run",
+    ) -> None:
         self._settings = settings
         self._source = source
         self._streams = streams
         self._progress = progress
         self._poller: Poller | None = None
-        self.schemas: list[ObjectSchema] = []
+        self._governor = Governor(settings, source, streams.client, by=by)
+
+    @property
+    def schemas(self) -> list[ObjectSchema]:
+        """What the objects look like that are read, as last described."""
+        return list(self._poller.schemas.values()) if self._poller is not None else []
 
     def describe(self) -> list[ObjectSchema]:
         """Log in and read what the objects look like."""
-        self._poller, self.schemas = parts.poller(self._settings, self._source, self._streams.client)
-        return self.schemas
+        self._poller, schemas = parts.poller(self._settings, self._source, self._streams.client)
+        return schemas
 
-    def once(self, *, deleted: bool, should_stop: Callable[[], bool]) -> None:
-        """Poll every object until caught up, then (if asked) the delete log. Stops early, between two pages, if told
+    def once(self, *, should_stop: Callable[[], bool]) -> None:
+        """Poll every object until caught up, histories and the delete log included, as `headrace sync` does."""
+        self._ready()
+        self._check_budget()
+        self._governor.may_poll()
+        self.poll(deleted=True, should_stop=should_stop)
+        self._governor.cycled(self._progress.published)
+
+    def poll(self, *, deleted: bool, should_stop: Callable[[], bool]) -> None:
+        """Poll every object until caught up, if asked after the delete log. Stops early, between two pages, if told
         to: the next poll goes on from there."""
         poller = self._ready()
+        self._check_budget()
+        if deleted:
+            # First, because it tells of transactions that are open: their rows may show in no page of this poll.
+            self._count(poller.deleted())
+        self._count(poller.cycle(should_stop=should_stop, histories=deleted))
+
+    def for_ever(
+        self,
+        stop: threading.Event,
+        *,
+        after_poll: AfterPoll | None = None,
+        announce: Callable[[list[ObjectSchema]], None] = lambda _: None,
+    ) -> None:
+        """Poll at the interval of the settings, or as slowly as the API budget asks for; what passes by itself (no
+        answer, no calls left) is waited out. `announce` is told of objects that have come to look different."""
+        self._ready()
+        next_slow = 0.0
+        while not stop.is_set():
+            try:
+                slow = time.monotonic() >= next_slow
+                if self._governor.may_poll():
+                    if slow and next_slow:
+                        announce(self._ready().refresh_schemas())
+                    self.poll(deleted=slow, should_stop=stop.is_set)
+                    next_slow = time.monotonic() + _SLOW_BEAT_SECONDS if slow else next_slow
+                self._tell()
+                pause = self._governor.cycled(self._progress.published)
+                if after_poll is not None and not stop.is_set():
+                    after_poll.beat(pause, self._governor.spare_calls)
+                _rest(pause, stop, after_poll)
+            except UnreachableError as error:
+                stop.wait(self._governor.failed(error))
+
+    def _check_budget(self) -> None:
         refused = parts.check_budget(self._settings, self._source)
         if refused is not None:
             # One call, so that the next time is judged by what is free then.
             self._source.limits()
             raise refused
-        self._count(poller.cycle(should_stop=should_stop))
-        if deleted and not should_stop():
-            self._count(poller.deleted())
-
-    def for_ever(self, stop: threading.Event) -> None:
-        """Poll at the interval of the settings; what passes by itself (no answer, no calls left) is waited out."""
-        self._ready()
-        next_deleted = 0.0
-        interval = self._settings.poll.interval_seconds
-        while not stop.is_set():
-            pause = interval
-            try:
-                due = time.monotonic() >= next_deleted
-                self.once(deleted=due, should_stop=stop.is_set)
-                self._tell()
-                next_deleted = time.monotonic() + _DELETED_LOG_SECONDS if due else next_deleted
-            except UnreachableError as error:
-                log.warning("poll failed", detail=str(error))
-                pause = min(max(interval, 5.0) * 2, 60.0)
-            stop.wait(pause)
 
     def _tell(self) -> None:
         """Log what a worker's cycle could not do, and forget it: nobody prints a report at its end."""
@@ -154,6 +201,14 @@ class Polling:
     def _count(self, report: CycleReport) -> None:
         self._progress.calls = self._source.calls
         self._progress.cycled(report)
+
+
+def _rest(seconds: float, stop: threading.Event, after_poll: AfterPoll | None) -> None:
+    """Wait until the next poll; who asks for a sweep meanwhile need not wait that long."""
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0 and not stop.wait(min(left, _ANSWER_SECONDS)):
+        if after_poll is not None:
+            after_poll.answer()
 
 
 def in_thread(work: Callable[[], Any]) -> "asyncio.Future[Any]":

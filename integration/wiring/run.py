@@ -4,17 +4,23 @@ import asyncio
 import signal
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 import structlog
 
+from consumers.app import Consumer
 from integration.core.catalog import ObjectSchema
+from integration.errors import HeadraceError
 from integration.settings import Settings
+from integration.source.client import SalesforceClient
+from integration.store.duckdb import DuckDBStore
 from integration.wiring import owner, parts, pipeline
 from integration.wiring.pipeline import Polling, Progress
-from integration.wiring.streams import open_streams
+from integration.wiring.streams import Streams, open_streams
+from integration.wiring.sweep import Sweeper, tools_for
 
 log = structlog.get_logger()
 
@@ -92,18 +98,49 @@ class _Worker:
         if store is not None:
             url = stack.enter_context(owner.answering_queries(settings, store, port=settings.web.port))
         streams = stack.enter_context(open_streams(settings)) if polls or consumes else None
+        polling = None
         if source is not None and streams is not None:
             polling = Polling(settings, source, streams, self._progress)
             schemas = await self._unless_stopped(pipeline.in_thread(polling.describe))
             if schemas is None:
                 return
             described = schemas
-            jobs.append(pipeline.in_thread(lambda: polling.for_ever(self._stop)))
+        consumer = None
         if consumes and store is not None and streams is not None:
             consumer = pipeline.consumer(settings, store, streams, self._progress, described)
             jobs.append(pipeline.consume_for_ever(settings, consumer, streams, self._stopping))
+        if polling is not None and source is not None and streams is not None:
+            sweeper = self._sweeper(stack, source, streams, store, polling) if store is not None else None
+            announce = self._announcing(consumer)
+            poll = partial(polling.for_ever, self._stop, after_poll=sweeper, announce=announce)
+            jobs.append(pipeline.in_thread(poll))
         self._on_ready(url)
         await self._until_one_ends([asyncio.ensure_future(job) for job in (*jobs, self._stopping.wait())])
+
+    def _sweeper(
+        self, stack: ExitStack, source: SalesforceClient, streams: Streams, store: DuckDBStore, polling: Polling
+    ) -> Sweeper:
+        """Return what reconciles between two polls, and says so to those who ask for a sweep."""
+        tools = tools_for(
+            self._settings, source, streams.client, store, polling, should_stop=self._stop.is_set, keep_polling=True
+        )
+        sweeper = Sweeper(self._settings, tools, counts=self._progress.totals)
+        sweeper.announce()
+
+        def withdraw() -> None:
+            with suppress(HeadraceError):  # a Redis that is gone holds no requests
+                sweeper.withdraw()
+
+        stack.callback(withdraw)
+        return sweeper
+
+    @staticmethod
+    def _announcing(consumer: Consumer | None) -> Callable[[list[ObjectSchema]], None]:
+        """Return what tells the consumer, from the poller's thread, that objects have come to look different."""
+        if consumer is None:
+            return lambda _: None
+        loop = asyncio.get_running_loop()
+        return lambda schemas: asyncio.run_coroutine_threadsafe(consumer.announce(schemas), loop).result()
 
     async def _unless_stopped(self, work: "asyncio.Future[Any]") -> Any:
         """Return what the work returns, or None when it is not done by the time the worker is to stop."""

@@ -17,6 +17,7 @@ from integration.wiring import owner, parts, pipeline
 from integration.wiring.clock import now
 from integration.wiring.pipeline import Polling, Progress
 from integration.wiring.streams import open_streams
+from integration.wiring.sweep import Sweeper, tools_for
 
 
 @dataclass(slots=True)
@@ -76,14 +77,16 @@ def sync(settings: Settings, on_change: Callable[[Progress, Any], None] | None =
 
 def _work(settings: Settings, source: SalesforceClient, store: DuckDBStore, progress: Progress) -> None:
     with open_streams(settings) as streams:
-        polling = Polling(settings, source, streams, progress)
+        polling = Polling(settings, source, streams, progress, by="sync")
         described = polling.describe()
         consumer = pipeline.consumer(settings, store, streams, progress, described)
 
-        def poll(should_stop: Callable[[], bool]) -> None:
-            polling.once(deleted=True, should_stop=should_stop)
+        def work(should_stop: Callable[[], bool]) -> None:
+            polling.once(should_stop=should_stop)
+            tools = tools_for(settings, source, streams.client, store, polling, should_stop=should_stop)
+            Sweeper(settings, tools, counts=progress.totals).settle()
 
-        asyncio.run(pipeline.drain_while(consumer, streams, progress, poll))
+        asyncio.run(pipeline.drain_while(consumer, streams, progress, work))
 
 
 def _fill(report: SyncReport, progress: Progress, source: SalesforceClient) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from integration.errors import UsageError
+from integration.errors import RunError, UsageError
 from integration.store import tables
 from integration.store.answers import plain_rows
 from integration.store.projection import Part, Shape
@@ -213,7 +213,7 @@ def test_an_error_leaves_nothing_of_the_whole_batch(store: Store) -> None:
             store.query(f"SELECT * FROM {gone}")
     write(store, [{"Id": "b", "Amount": 0.123456}])
     with store.transaction() as tx:
-        assert tx.all_ids("Contact") == []
+        assert tx.known_ids("Contact", limit=9) == []
         tx.ensure_columns("salesforce.lead", PEOPLE)
         tx.ensure_view("an_event", f"SELECT id FROM {CONTACT}")
     assert read(store, "SELECT * FROM an_event ORDER BY 1") == [{"id": "a"}, {"id": "b"}]
@@ -287,7 +287,7 @@ def test_states_are_found_by_id_and_facts_by_any_of_several_fields(store: Store)
         assert found(Email=["x@example.com"]) == ["a", "c"]
         assert found(Id=["d", "a"], Email=["x@example.com"], AccountId=[]) == ["a", "c", "d"]
         assert found(Id=[], Email=[]) == []
-        assert tx.all_ids("Contact") == ["a", "b", "c", "d"]
+        assert [record_id for record_id, _ in tx.known_ids("Contact", limit=9)] == ["a", "b", "c", "d"]
 
 
 def test_a_field_or_an_object_without_a_column_finds_nothing(store: Store) -> None:
@@ -355,7 +355,36 @@ def test_rows_older_than_a_time_are_forgotten(store: Store) -> None:
 
 def test_nothing_is_known_of_an_object_never_seen(store: Store) -> None:
     with store.transaction() as tx:
-        assert tx.all_ids("Nothing__c") == []
+        assert tx.known_ids("Nothing__c", limit=9) == []
+
+
+def test_known_ids_come_in_the_order_of_their_characters_some_at_a_time(store: Store) -> None:
+    ids = ["003Z", "003a", "0030", "003A", "003_"]
+    with store.transaction() as tx:
+        write_states(tx, *[{**state(i), "is_deleted": i == "003A"} for i in ids], state("003B", object_name="Lead"))
+    with store.reading() as reading:
+        assert reading.known_ids("Contact", limit=3) == [("0030", False), ("003A", True), ("003Z", False)]
+        assert reading.known_ids("Contact", after="003Z", limit=3) == [("003_", False), ("003a", False)]
+        assert reading.known_ids("Contact", after="003a", limit=3) == []
+
+
+def test_reading_sees_every_commit_and_waits_for_no_transaction(store: Store) -> None:
+    with store.reading() as reading:
+        assert reading.states("Contact", ["a"]) == []
+        with store.transaction() as tx:
+            write_states(tx, state("a", b"1"))
+            assert reading.states("Contact", ["a"]) == []
+        assert reading.states("Contact", ["a", "b"]) == [State("a", b"1")]
+        assert reading.rows("SELECT record_id FROM headrace.states WHERE object = ?", ["Contact"]) == [
+            {"record_id": "a"}
+        ]
+
+
+def test_reading_that_fails_is_told_in_a_sentence_and_leaves_the_store_usable(store: Store) -> None:
+    with pytest.raises(RunError, match=r"^The store could not be read: .*nowhere"), store.reading() as reading:
+        reading.rows("SELECT * FROM nowhere")
+    with store.reading() as reading:
+        assert reading.known_ids("Contact", limit=1) == []
 
 
 def test_rows_takes_parameters_and_lists(store: Store) -> None:

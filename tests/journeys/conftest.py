@@ -39,8 +39,11 @@ class Company:
     traffic: Traffic
     env: dict[str, str]
     settings: Settings
+    world: Any
     watcher: Watcher = field(default_factory=Watcher)
     runs: int = 0
+    said: list[str] = field(default_factory=list)
+    """What happened in the org, in sentences."""
 
     def sync(self) -> SyncReport:
         """Sync once, the oracle looking at the org at the same moment."""
@@ -69,6 +72,7 @@ class Company:
         for _ in range(operations):
             self.clock.advance(every_seconds)
             said += self.traffic.step()
+        self.said += said
         return said
 
 
@@ -109,11 +113,12 @@ def founding(redis_url: str, folder: Path) -> Iterator[Callable[..., Company]]:
             **env,
         }
         given = {name: value for name, value in given.items() if value}
-        company = Company(org, server, clock, Traffic(org, world, seed=seed), given, settings_module.load(None, given))
+        traffic, known = Traffic(org, world, seed=seed), settings_module.load(None, given)
+        company = Company(org, server, clock, traffic, given, known, world)
         ignored = company.watcher.ignored
-        for name in ("Contact", "Opportunity", "Lead"):
-            # Formulas over another record change without any stamp: no poll can see that.
-            ignored[name] = {f.name for f in org.objects[name].fields if f.formula and f.name.startswith("Account_")}
+        for name, definition in org.objects.items():
+            # Roll-ups and formulas over other records or over today change without any stamp: no poll sees that.
+            ignored[name] = {f.name for f in definition.fields if f.moves_alone}
         return company
 
     try:

@@ -29,30 +29,36 @@ class Watcher:
     ignored: dict[str, set[str]] = field(default_factory=dict)
     """Fields per object that may change without a stamp (formulas over other records)."""
     known: dict[tuple[str, str], Fields] = field(default_factory=dict)
-    events: list[tuple[str, str, str, tuple[tuple[str, Any, Any], ...]]] = field(default_factory=list)
-    """(object, record id, name, ((field, old, new), ...)) of every event that must be in the store."""
+    events: list[tuple[str, str, str, tuple[tuple[str, Any, Any, str], ...]]] = field(default_factory=list)
+    """(object, record id, name, ((field, old, new, type), ...)) of every event that must be in the store."""
 
     def observe(self, org: Any) -> None:
         """Look at everything that is visible now."""
         for name in WATCHED:
+            if name not in org.objects:
+                continue  # hidden from everybody, us included
             shown = {r["Id"]: dict(r) for r in org.records(name, include_deleted=True)}
+            kinds = {f.name: f.type for f in org.objects[name].fields}
             for record_id, after in shown.items():
-                self._see(name, record_id, after)
+                self._see(name, record_id, after, kinds)
             for (object_name, record_id), before in list(self.known.items()):
                 if object_name == name and record_id not in shown and not before.get("IsDeleted"):
                     self.known[(name, record_id)] = {**before, "IsDeleted": True}
                     self.events.append((name, record_id, f"{WORDS.get(name, name)} Deleted", ()))
 
-    def _see(self, name: str, record_id: str, after: Fields) -> None:
+    def _see(self, name: str, record_id: str, after: Fields, kinds: dict[str, str]) -> None:
         before = self.known.get((name, record_id))
+        if before is not None and before.keys() - after.keys():
+            after = {**before, **after}  # what is not shown any more is not known to have changed
         self.known[(name, record_id)] = after
         if before == after:
             return
         silent = SILENT | self.ignored.get(name, set())
         changed = []
         if before is not None:
-            changed = sorted((f, before.get(f), v) for f, v in after.items() if f not in silent and before.get(f) != v)
-        event = _name(name, before, after, {f for f, _, _ in changed})
+            fields = sorted(f for f, v in after.items() if f not in silent and before.get(f) != v)
+            changed = [(f, before.get(f), after[f], kinds[f]) for f in fields]
+        event = _name(name, before, after, {f for f, *_ in changed})
         if event is not None:
             lively = event.split()[-1] in ("Created", "Deleted", "Restored", "Merged")
             self.events.append((name, record_id, event, () if lively else tuple(changed)))

@@ -110,8 +110,6 @@ def test_each_query_of_a_composite_can_have_its_own_page_size(salesforce, org):
     "subrequests",
     [
         [],
-        [query("SELECT Id FROM Account")] * 6,
-        [{"method": "GET", "url": f"{API}/limits"}] * 26,
         [{"method": "GET", "url": f"{API}/limits", "referenceId": "same"}] * 2,
         [{"method": "GET", "url": f"{API}/limits", "referenceId": "no-hyphens"}],
         [{"method": "POST", "url": f"{API}/composite"}],

@@ -154,7 +154,7 @@ def test_stamps_are_ordered_whole_seconds_and_nearly_none_lies_in_the_last_hour(
             continue  # the org's own first records
         created = record["CreatedDate"]
         assert stamp(NOW - timedelta(days=730)) <= created <= stamp(NOW - timedelta(hours=1))
-        if "SystemModstamp" in record:
+        if "LastModifiedDate" in record:
             assert created <= record["LastModifiedDate"] <= record["SystemModstamp"] < stamp(NOW)
             assert stamp(from_stamp(record["SystemModstamp"])) == record["SystemModstamp"]
             late += record["SystemModstamp"] > stamp(NOW - timedelta(hours=1))
@@ -171,6 +171,7 @@ def test_children_are_never_older_than_what_they_belong_to(org: Org) -> None:
         "Task": ("WhoId",),
         "AccountHistory": ("AccountId",),
         "OpportunityFieldHistory": ("OpportunityId",),
+        "OpportunityHistory": ("OpportunityId",),
     }
     for name, pointers in parents.items():
         for record in org.records(name, include_deleted=True):

@@ -12,7 +12,12 @@ import pytest
 from integration.core import exactjson
 from integration.core.page import Page
 from integration.source.client import Answer, DeletedWindow
-from integration.source.faults import InvalidFieldError, UnknownObjectError
+from integration.source.faults import (
+    InvalidFieldError,
+    QueryTimeoutError,
+    ReplicationWindowError,
+    UnknownObjectError,
+)
 from schemas import Capture, Cursor
 
 BORN = datetime(2024, 1, 22, 12, 0, 0, tzinfo=UTC)
@@ -40,7 +45,12 @@ class LittleOrg:
         self.second = 0
         self.tables: dict[str, dict[str, dict]] = {name: {} for name in objects}
         self.fields = {name: ["Id", "IsDeleted", "Name", "SystemModstamp", "LastViewedDate"] for name in objects}
-        self.pending: list[tuple[int, str, dict]] = []
+        self.types: dict[str, str] = {}
+        self.unfilterable: set[str] = set()
+        self.hidden: set[str] = set()
+        # queries that would have to look at more seconds or rows than that time out
+        self.patience = (10**12, 10**12)
+        self.pending: list[tuple[int, int, str, dict]] = []
         self.log: dict[str, list[tuple[str, str]]] = {name: [] for name in objects}
         self.log_reaches_back_to = -(10**9)
         self.saves = 0
@@ -55,10 +65,22 @@ class LittleOrg:
         self.server_time = stamp(0)
 
     # --- what people do in the org ---
-    def save(self, number: int, *, name: str = "Contact", open_for: int = 0, deleted: bool = False) -> str | None:
-        """Save a record now; it can be seen `open_for` seconds later. None if another transaction holds it."""
+    def save(
+        self,
+        number: int,
+        *,
+        name: str = "Contact",
+        open_for: int = 0,
+        deleted: bool = False,
+        began: int | None = None,
+        **fields,
+    ) -> str | None:
+        """Save a record now; it can be seen `open_for` seconds later. None if another transaction holds it.
+
+        `began` is the second in which the transaction began, when that was earlier.
+        """
         key = record_id(number)
-        if any(row["Id"] == key for _at, table, row in self.pending if table == name):
+        if any(row["Id"] == key for _at, _began, table, row in self.pending if table == name):
             return None
         self.saves += 1
         row = {
@@ -67,9 +89,11 @@ class LittleOrg:
             "Name": f"version {self.saves}",
             "SystemModstamp": raw_stamp(self.second),
             "LastViewedDate": None,
+            **fields,
         }
         if open_for:
-            self.pending.append((self.second + open_for, name, row))
+            began = self.second if began is None else began
+            self.pending.append((self.second + open_for, began, name, row))
         else:
             self.tables[name][key] = row
         return key
@@ -82,7 +106,7 @@ class LittleOrg:
         self.second += seconds
         for entry in [p for p in self.pending if p[0] <= self.second]:
             self.pending.remove(entry)
-            self.tables[entry[1]][entry[2]["Id"]] = entry[2]
+            self.tables[entry[2]][entry[3]["Id"]] = entry[3]
 
     def look(self) -> None:
         """Learn what time it is, as any answer would tell: `server_time` is that of the last answer."""
@@ -95,13 +119,35 @@ class LittleOrg:
 
     def objects(self) -> list[dict]:
         self._called()
-        return [{"name": name, "queryable": True, "replicateable": True} for name in self.tables]
+        return [
+            {"name": name, "queryable": True, "replicateable": not name.endswith("History")}
+            for name in self.tables
+            if name not in self.hidden
+        ]
 
     def describe(self, name: str) -> dict:
         self._called()
-        if name not in self.tables:
+        return self._description(name)
+
+    def describes(self, names: list[str]) -> dict:
+        assert len(names) <= 25
+        self._called()
+        found = {}
+        for name in names:
+            try:
+                found[name] = self._description(name)
+            except UnknownObjectError as error:
+                found[name] = error
+        return found
+
+    def _description(self, name: str) -> dict:
+        if name not in self.tables or name in self.hidden:
             raise UnknownObjectError(f"The org has no object '{name}' that this login may read.")
-        return {"name": name, "label": name, "fields": [{"name": f, "type": "string"} for f in self.fields[name]]}
+        fields = [
+            {"name": f, "type": self.types.get(f, "string"), "filterable": f not in self.unfilterable}
+            for f in self.fields[name]
+        ]
+        return {"name": name, "label": name, "fields": fields}
 
     def query_pages(self, queries: list[str]) -> list[Answer]:
         self._called()
@@ -111,35 +157,71 @@ class LittleOrg:
         self.between()
         return answers
 
-    def deleted(self, name: str, start: str, end: str) -> DeletedWindow:
-        from integration.source.faults import ReplicationWindowError
+    def deleted_windows(self, asked: list[tuple[str, str, str]]) -> list:
+        assert len(asked) <= 25
+        if asked:
+            self._called()
+        return [self._window(*one) for one in asked]
 
-        self._called()
+    def _window(self, name: str, start: str, end: str) -> DeletedWindow | ReplicationWindowError:
         self.windows.append((start, end))
         assert start[:16] < end[:16]
         if start < stamp(self.log_reaches_back_to):
-            raise ReplicationWindowError("too far back")
+            return ReplicationWindowError("too far back")
         entries = [e for e in self.log[name] if start[:16] <= e[1][:16] <= end[:16]]
-        return DeletedWindow(entries, raw_stamp(self.log_reaches_back_to + 10**9 - 10**6), raw_stamp(self.second))
+        covered = min([self.second, *(began for _at, began, _table, _row in self.pending)])
+        return DeletedWindow(entries, raw_stamp(self.log_reaches_back_to + 10**9 - 10**6), raw_stamp(covered))
 
     def _answer(self, query: str) -> Answer:
         name = re.search(r"FROM (\w+)", query)[1]
         if self.problems.get(name):
             return Answer(problem=self.problems[name].pop(0))
+        if name in self.hidden:
+            return Answer(problem=UnknownObjectError(f"The org has no object '{name}'."))
         asked = re.search(r"SELECT (.*?) FROM", query)[1].split(", ")
         if unknown := set(asked) - set(self.fields[name]):
             return Answer(problem=InvalidFieldError(f"No such column {unknown}"))
-        rows = sorted(self.tables[name].values(), key=lambda r: (r["SystemModstamp"], r["Id"]))
+        order = re.search(r"ORDER BY (.*?) LIMIT", query)
+        keys = order[1].split(", ") if order else ["Id"]
+        rows = sorted(self.tables[name].values(), key=lambda r: [r[k] for k in keys])
         if ids := re.search(r"Id IN \((.*)\)", query):
             return Answer([{"Id": r["Id"]} for r in rows if f"'{r['Id']}'" in ids[1]])
-        if after := re.search(r"= (\S+)Z AND Id > '(\w+)'", query):
-            rows = [r for r in rows if (r["SystemModstamp"][:19], r["Id"]) > after.groups()]
-        elif since := re.search(r">= (\S+)Z", query):
-            rows = [r for r in rows if r["SystemModstamp"][:19] >= since[1]]
-        rows = rows[: int(re.search(r"LIMIT (\d+)", query)[1])]
+        if where := re.search(r"WHERE (.*?)( ORDER BY|$)", query):
+            rows = [r for r in rows if _holds(where[1], r)]
+        limit = int(m[1]) if (m := re.search(r"LIMIT (\d+)", query)) else 10**9
+        if self._is_too_much(rows, limit):
+            return Answer(problem=QueryTimeoutError("The query ran too long."))
+        rows = rows[:limit]
         done = self.cut_at is None or len(rows) <= self.cut_at
         rows = rows if done else rows[: self.cut_at]
         return Answer([{"attributes": {"type": name}} | {f: r.get(f) for f in asked} for r in rows], done)
+
+    def _is_too_much(self, rows: list[dict], limit: int) -> bool:
+        seconds, most = self.patience
+        if not rows or seconds == most == 10**12:
+            return False
+        stamps = [r.get("SystemModstamp") or r["CreatedDate"] for r in rows]
+        ends = [datetime.strptime(at, "%Y-%m-%dT%H:%M:%S.%f%z") for at in (min(stamps), max(stamps))]
+        return (ends[1] - ends[0]).total_seconds() > seconds or min(len(rows), limit) > most
+
+
+def _holds(where: str, row: dict) -> bool:
+    """Evaluate the conditions that the source writes."""
+    text = re.sub(r"(\w+) (!=|=|>=|<=|>|<) ('\w+'|null|[\dTZ:.-]+)", lambda m: repr(_compares(row, *m.groups())), where)
+    return eval(text.replace("AND", "and").replace("OR", "or"), {})
+
+
+def _compares(row: dict, name: str, sign: str, literal: str) -> bool:
+    value = row.get(name)
+    if literal == "null":
+        return (value is None) == (sign == "=")
+    if literal.startswith("'"):
+        known = literal[1:-1]
+    else:
+        value, known = value[:19], literal.removesuffix("Z")
+    return {"=": value == known, ">": value > known, ">=": value >= known, "<": value < known, "<=": value <= known}[
+        sign
+    ]
 
 
 class CrashError(Exception):
@@ -153,6 +235,7 @@ class LittleSink:
         self.cursors: dict[str, Cursor] = {}
         self.marks: dict[str, dict[str, str]] = {}
         self.pages: list[Page] = []
+        self.schemas: dict = {}
         self.crash_in: int | None = None
         self.crash_after_keeping = False
 
@@ -161,6 +244,9 @@ class LittleSink:
 
     def seen(self, name: str) -> dict[str, str]:
         return dict(self.marks.get(name, {}))
+
+    def schema(self, schema_id: str):
+        return self.schemas.get(schema_id)
 
     def publish(self, page: Page) -> None:
         if self.crash_in is not None:
@@ -175,6 +261,8 @@ class LittleSink:
             marks.pop(key, None)
         marks.update(page.seen)
         self.cursors[page.cursor.object] = page.cursor
+        if page.schema is not None:
+            self.schemas.setdefault(page.schema.schema_id, page.schema)
         self.pages.append(page)
         if self.crash_in is not None and self.crash_in < 0:
             self.crash_in = None

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 import pytest
 import requests
+import urllib3
 
 from integration.errors import ConfigError, HeadraceError, RunError, UnreachableError
 from integration.source import faults
@@ -28,7 +29,8 @@ def connection_to(told, **more) -> Connection:
 
 def client_of(told, log=None, **more) -> SalesforceClient:
     connection = connection_to(told, **more)
-    return SalesforceClient(connection, session=session_for(connection, retry=patient_retry(0)), log=log)
+    session = session_for(connection, retry=patient_retry(0))
+    return SalesforceClient(connection, session=session, log=log, sleep=lambda _seconds: None)
 
 
 def say_token(told, token: str = TOKEN) -> None:
@@ -176,12 +178,45 @@ def test_an_expired_session_is_renewed_once_and_the_call_repeated(told, client):
     assert told.asked[-1][2]["Authorization"] == "Bearer 00Dxx0000001gPL!second"
 
 
-def test_a_session_that_is_never_accepted_costs_two_logins_and_no_more(told, client):
+def logins(told) -> int:
+    return [path for _method, path, _headers, _body in told.asked].count("/services/oauth2/token")
+
+
+def test_a_session_that_is_never_accepted_costs_three_logins_and_no_more(told, client):
+    for _ in range(10):
+        told.say(EXPIRED, 401)
+        say_token(told)
+    error = error_of(client.objects)
+    assert isinstance(error, ConfigError)
+    assert "does not accept the session it has just given" in str(error)
+    assert (len(told.asked), client.logins, logins(told)) == (6, 3, 3)
+
+    told.answers.clear()
+    for _ in range(10):
+        told.say(EXPIRED, 401)
+    error_of(client.objects)
+    assert client.logins == 3  # asking again does not log in again
+
+    told.answers.clear()
+    told.say({"sobjects": []})
+    assert client.objects() == []  # but a session that is accepted after all is used
+    told.answers.clear()
     told.say(EXPIRED, 401)
     say_token(told)
-    told.say(EXPIRED, 401)
-    assert isinstance(error_of(client.objects), ConfigError)
-    assert len(told.asked) == 4
+    told.say({"sobjects": []})
+    assert client.objects() == []
+    assert client.logins == 4
+
+
+def test_sessions_that_end_again_and_again_cost_one_login_each(told, client):
+    told.say({"sobjects": []})
+    client.objects()
+    for number in range(1, 8):
+        told.say(EXPIRED, 401)
+        say_token(told, f"00Dxx0000001gPL!{number}")
+        told.say({"sobjects": []})
+        client.objects()
+        assert client.logins == logins(told) == 1 + number
 
 
 def test_a_session_not_valid_for_the_rest_api_is_not_renewed(told, client):
@@ -192,6 +227,7 @@ def test_a_session_not_valid_for_the_rest_api_is_not_renewed(told, client):
     assert isinstance(error, ConfigError)
     assert "API Enabled" in str(error)
     assert len(told.asked) == 2
+    assert client.logins == 1
 
 
 def test_a_given_token_that_has_expired_names_its_setting(told):
@@ -236,10 +272,6 @@ def test_a_refusal_becomes_the_error_that_says_what_to_do(told, client, status, 
     assert word in str(error)
 
 
-def test_the_two_limits_ask_for_different_patience():
-    assert faults.DailyLimitError.wait_seconds > 10 * faults.BusyError.wait_seconds
-
-
 # --- silences ---
 
 
@@ -268,30 +300,48 @@ def test_a_post_is_repeated_too(told, client):
     assert client.query_pages(["SELECT Id FROM Account"])[0].records == [{"Id": "a"}]
 
 
-def test_a_retry_after_is_kept_but_never_longer_than_a_minute():
-    import urllib3
+def answer_with(**headers):
+    return urllib3.HTTPResponse(status=503, headers={name.replace("_", "-"): value for name, value in headers.items()})
 
-    retry = PatientRetry()
-    assert retry.get_retry_after(urllib3.HTTPResponse(headers={"Retry-After": "7"})) == 7
-    assert retry.get_retry_after(urllib3.HTTPResponse(headers={"Retry-After": "86400"})) == 60
-    assert retry.get_retry_after(urllib3.HTTPResponse()) is None
+
+def test_a_retry_after_is_kept_unless_it_asks_for_long():
+    retry = PatientRetry(total=5)
+    assert retry.increment("GET", "/", answer_with()).total == 4
+    assert retry.increment("GET", "/", answer_with(Retry_After="7")).total == 4
+    assert retry.get_retry_after(answer_with(Retry_After="7")) == 7
+    with pytest.raises(urllib3.exceptions.MaxRetryError):
+        retry.increment("GET", "/", answer_with(Retry_After="21"))
+
+
+def test_an_answer_that_does_not_come_in_time_is_asked_for_once_more():
+    slow = urllib3.exceptions.ReadTimeoutError(None, "/", "slow")
+    reset = urllib3.exceptions.ProtocolError("reset")
+    retry = PatientRetry(total=5).increment("GET", "/", error=reset).increment("GET", "/", error=slow)
+    assert retry.increment("GET", "/", error=reset).total == 2
+    with pytest.raises(urllib3.exceptions.MaxRetryError):
+        retry.increment("GET", "/", error=slow)
 
 
 def test_a_maintenance_page_is_told_as_such(told, client):
-    told.say(b"<html>We are down for maintenance</html>")
+    for _ in range(4):
+        told.say(b"<html>We are down for maintenance</html>")
     error = error_of(client.objects)
     assert isinstance(error, UnreachableError)
     assert "web page" in str(error)
 
 
 def test_an_answer_cut_short_is_told_as_such(told, client):
-    told.say(b'{"sobjects": [{"na', Content_Type="application/json;charset=UTF-8")
+    for _ in range(4):
+        told.say(b'{"sobjects": [{"na', Content_Type="application/json;charset=UTF-8")
     assert "cut short" in str(error_of(client.objects))
 
 
-def test_a_connection_that_breaks_in_the_middle_is_told_as_unreachable(told, client):
-    told.say(b'{"sobjects": [{"na', Content_Type="application/json", Content_Length="5000")
-    assert isinstance(error_of(client.objects), UnreachableError)
+def test_a_connection_that_breaks_in_the_middle_is_told_as_such(told, client):
+    for _ in range(4):
+        told.say(b'{"sobjects": [{"na', Content_Type="application/json", Content_Length="5000")
+    error = error_of(client.objects)
+    assert isinstance(error, UnreachableError)
+    assert "in the middle of an answer" in str(error)
 
 
 @pytest.mark.parametrize("body", [{"other": 1}, [1, 2], 7])
@@ -339,7 +389,7 @@ def test_a_server_that_never_answers_is_given_up(told):
 
 def test_the_clock_and_the_usage_are_those_of_the_last_answer(told, client):
     assert client.api_usage is None
-    told.say([], 403, Sforce_Limit_Info="api-usage=18/15000", Date=DATE)
+    told.say([{"errorCode": "X"}], 403, Sforce_Limit_Info="api-usage=18/15000", Date=DATE)
     error_of(client.objects)
     assert client.api_usage == (18, 15000)
     told.say(
@@ -380,7 +430,8 @@ def test_the_org_is_known_by_its_id_or_by_its_host(told, token, answer, org_id):
 def test_an_org_that_can_not_be_asked_just_now_is_not_given_another_name(told):
     say_token(told, "opaque")
     client = client_of(told)
-    told.say(b"<html>maintenance</html>")
+    for _ in range(4):
+        told.say(b"<html>maintenance</html>")
     assert isinstance(error_of(lambda: client.org_id), UnreachableError)
     told.say({"done": True, "records": [{"Id": "00Dxx0000001gPLEAY"}]})
     assert client.org_id == "00Dxx0000001gPLEAY"

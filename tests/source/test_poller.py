@@ -527,10 +527,17 @@ def test_the_first_window_reaches_back_a_day_and_the_next_a_minute(org, sink, li
     ]
 
 
-def test_objects_never_polled_are_not_asked_for_deletions(org, sink):
+def test_objects_never_polled_are_only_asked_for_open_transactions(org, sink, little):
+    org.save(1, open_for=4000)
+    org.wait(1000)
+    org.purge(1)
     poller = poller_of(org, sink)
     poller.describe()
-    assert poller.deleted().calls == 0
+    assert poller.deleted().calls == 1
+    assert org.windows == [(little.stamp(940), little.stamp(1060))]
+    assert sink.pages == []
+    poller.cycle()
+    assert sink.cursors["Contact"].open_since == little.stamp(0)
 
 
 def test_a_log_that_no_longer_reaches_back_is_told_and_read_as_far_as_it_goes(org, sink, little):
@@ -545,7 +552,7 @@ def test_a_log_that_no_longer_reaches_back_is_told_and_read_as_far_as_it_goes(or
     report = poller.deleted()
     assert report.published == 1
     (note,) = report.notes
-    assert "rebuilt from an empty file" in note
+    assert "`headrace sweep Contact`" in note
     assert sink.cursors["Contact"].deleted_until == little.stamp(10 * 86_400)
 
 
@@ -557,7 +564,7 @@ def test_after_a_pause_of_weeks_the_window_stays_within_fifteen_days(org, sink, 
     org.look()
     report = poller.deleted()
     assert org.windows[-1][0] == little.stamp(25 * 86_400 + 120)
-    assert "rebuilt from an empty file" in report.notes[0]
+    assert "`headrace sweep Contact`" in report.notes[0]
 
 
 def test_many_deletions_are_looked_up_five_packets_to_a_call(org, sink):

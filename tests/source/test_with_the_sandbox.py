@@ -65,7 +65,8 @@ def server(org, key_pair):
 def client_of(server, log=None, **more) -> SalesforceClient:
     given = {"base_url": server.url, "consumer_key": "sandbox-key", "consumer_secret": SECRET} | more
     connection = Connection(**given)
-    return SalesforceClient(connection, session=session_for(connection, retry=patient_retry(0)), log=log)
+    session = session_for(connection, retry=patient_retry(0))
+    return SalesforceClient(connection, session=session, log=log, sleep=lambda _seconds: None)
 
 
 @pytest.fixture
@@ -170,7 +171,7 @@ def test_lasting_trouble_becomes_one_sentence_and_passes_without_a_trace(client,
 
 
 def test_trouble_at_the_login_becomes_one_sentence(client, server):
-    server.faults.push(faults.MAINTENANCE_PAGE, where="token")
+    server.faults.push(faults.MAINTENANCE_PAGE, times=4, where="token")
     sentence_of(client.objects, UnreachableError)
     assert client.objects()
 
