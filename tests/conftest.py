@@ -6,7 +6,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--write-golden", action="store_true", help="write the golden files anew from what is found")
     parser.addoption("--soak-first", type=int, default=1, help="the first seed of the soak")
     parser.addoption("--soak-seeds", type=int, default=2, help="how many seeds the soak takes")
-    parser.addoption("--soak-operations", type=int, default=60, help="how many things happen for each seed")
+    parser.addoption("--soak-operations", type=int, default=40, help="how many things happen for each seed")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -9,10 +9,10 @@ from integration.errors import HeadraceError, UnreachableError
 from integration.source.answers import DeletedWindow
 from integration.source.captures import deletions
 from integration.source.client import QUERIES_PER_CALL, SalesforceClient
-from integration.source.faults import ReplicationWindowError
+from integration.source.faults import QueryTimeoutError, ReplicationWindowError
 from integration.source.passes import DELETED, told
 from integration.source.report import CycleReport
-from integration.source.soql import earliest, ids_query, latest, parse_stamp, shift, sort_key
+from integration.source.soql import earliest, ids_query, latest, parse_stamp, shift, smaller_parts, sort_key
 from schemas import Cursor
 
 _MINUTE = 60
@@ -176,11 +176,15 @@ class DeleteLog:
     def _still_visible(self) -> set[str]:
         """Return the listed ids that queries still show: in the bin (the poll sees those), or restored since."""
         visible: set[str] = set()
-        todo = [(f.schema.object, batch) for f in self._found for batch in _batches(list(f.entries))]
+        todo = [(f.schema.object, batch, 0) for f in self._found for batch in _batches(list(f.entries))]
         while todo:
             packet, todo = todo[:QUERIES_PER_CALL], todo[QUERIES_PER_CALL:]
-            answers = self._client.query_pages([ids_query(name, ids) for name, ids in packet])
-            for (name, ids), answer in zip(packet, answers, strict=True):
+            answers = self._client.query_pages([ids_query(name, ids) for name, ids, _ in packet])
+            for (name, ids, tries), answer in zip(packet, answers, strict=True):
+                less = smaller_parts(ids, tries + 1) if isinstance(answer.problem, QueryTimeoutError) else []
+                todo += [(name, part, asked) for part, asked in less]
+                if less:
+                    continue
                 if answer.problem is not None:
                     raise answer.problem
                 shown = {str(row["Id"]) for row in answer.records}
@@ -188,7 +192,7 @@ class DeleteLog:
                 if not answer.done:
                     if not shown:
                         raise UnreachableError(f"Salesforce's answer for {name} ends before its first row: try again.")
-                    todo.append((name, [i for i in ids if i not in shown]))
+                    todo.append((name, [i for i in ids if i not in shown], 0))
         return visible
 
 

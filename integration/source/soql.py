@@ -1,6 +1,6 @@
 """SOQL texts and Salesforce's times, as pure functions."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from integration.core.catalog import ObjectSchema
@@ -11,6 +11,8 @@ Soql = str
 
 LONGEST_QUERY = 100_000
 """Characters a SOQL query may have (SOQL and SOSL limits)."""
+
+_TRIES = 3
 
 _ESCAPES = str.maketrans(
     {"\\": "\\\\", "'": "\\'", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b", "\f": "\\f"}
@@ -91,6 +93,16 @@ def ids_query(object_name: str, record_ids: Iterable[str]) -> Soql:
     """Ask which of these records can still be seen (deleted ones included, through queryAll)."""
     ids = ", ".join(text_literal(record_id) for record_id in record_ids)
     return f"SELECT Id FROM {object_name} WHERE Id IN ({ids})"
+
+
+def smaller_parts(record_ids: Sequence[str], tries: int) -> list[tuple[list[str], int]]:
+    """Say what to ask for instead when a query for these records has run too long for the n-th time: halves of it,
+    or one record once more; nothing when that is no use any more. Pairs of (ids, tries so far).
+    """
+    if len(record_ids) > 1:
+        half = len(record_ids) // 2
+        return [(list(record_ids[:half]), tries), (list(record_ids[half:]), tries)]
+    return [(list(record_ids), tries)] if tries < _TRIES else []
 
 
 def parse_stamp(text: str) -> str:

@@ -16,7 +16,7 @@ from integration.errors import ConfigError, HeadraceError, RunError, Unreachable
 from integration.source.client import QUERIES_PER_CALL, SalesforceClient
 from integration.source.faults import InvalidFieldError, QueryTimeoutError, UnknownObjectError
 from integration.source.histories import is_of_selected
-from integration.source.soql import LONGEST_QUERY, Soql, parse_stamp, text_literal
+from integration.source.soql import LONGEST_QUERY, Soql, parse_stamp, smaller_parts, text_literal
 
 IDS_PER_RANGE = 1_800
 """How many ids of the store make a range: new ones in between still fit into one answer."""
@@ -164,11 +164,15 @@ def fetch(
     Gives each list with what is shown of it; what is not in the answer can't be seen, or the object has a problem.
     """
     found: list[dict[str, Shown] | HeadraceError] = [{} for _ in wanted]
-    todo: list[tuple[int, ObjectSchema, list[str]]] = [(n, schema, list(ids)) for n, (schema, ids) in enumerate(wanted)]
+    todo = [(n, schema, list(ids), 0) for n, (schema, ids) in enumerate(wanted)]
     while todo:
         packet, todo = todo[:QUERIES_PER_CALL], todo[QUERIES_PER_CALL:]
-        answers = client.query_pages([records_query(schema, ids) for _, schema, ids in packet])
-        for (place, schema, ids), answer in zip(packet, answers, strict=True):
+        answers = client.query_pages([records_query(schema, ids) for _, schema, ids, _ in packet])
+        for (place, schema, ids, tries), answer in zip(packet, answers, strict=True):
+            less = smaller_parts(ids, tries + 1) if isinstance(answer.problem, QueryTimeoutError) else []
+            todo += [(place, schema, part, asked) for part, asked in less]
+            if less:
+                continue
             if answer.problem is not None:
                 if not isinstance(answer.problem, (UnknownObjectError, RunError)):
                     raise answer.problem
@@ -184,7 +188,7 @@ def fetch(
                         f"Salesforce's answer for {schema.object} ends before its first row: try again."
                     )
                 seen = {row.record_id for row in rows}
-                todo.append((place, schema, [i for i in ids if i not in seen]))
+                todo.append((place, schema, [i for i in ids if i not in seen], 0))
     for (schema, asked), told in zip(wanted, found, strict=True):
         yield schema, list(asked), told
 

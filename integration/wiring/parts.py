@@ -84,13 +84,16 @@ def flattener(settings: Settings, store: DuckDBStore, client: Client) -> Flatten
 def poller(settings: Settings, source: SalesforceClient, client: Client) -> tuple[Poller, list[ObjectSchema]]:
     """Return a poller that has described its objects, and what it found.
 
-    Raises ConfigError when a setting names an object or a lookup field that the org does not show.
+    Raises ConfigError when a setting names an object or a lookup field that the org does not show. An object that was
+    read before and is hidden now is skipped with a sentence, like every other.
     """
+    publisher = Publisher(client)
     objects = [*watched_objects(settings), *_enriched(settings, source)]
+    objects = [replace(o, required=o.required and publisher.cursor(o.name) is None) for o in objects]
     objects += _histories(settings, objects)
     _check_settings_reach(settings, {o.name for o in objects})
     objects.sort(key=lambda o: _place(o.name))
-    found = Poller(source, Publisher(client), objects=objects, overlap_seconds=settings.poll.overlap_seconds, log=log)
+    found = Poller(source, publisher, objects=objects, overlap_seconds=settings.poll.overlap_seconds, log=log)
     schemas = found.describe()
     for name, sentence in found.skipped.items():
         log.info("object not watched", object=name, detail=sentence)

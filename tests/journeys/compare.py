@@ -29,11 +29,17 @@ SNAKE = {
 def differences(company: Any) -> list[str]:
     """Compare raw tables, people, accounts and events with what the oracle says."""
     watcher: Watcher = company.watcher
-    return [*state_differences(company), *_events(company, watcher), *_histories(company, watcher)]
+    with company.asking():
+        return [*_state(company), *_events(company, watcher), *_histories(company, watcher)]
 
 
 def state_differences(company: Any) -> list[str]:
     """The same for what must be there however often the org was looked at."""
+    with company.asking():
+        return _state(company)
+
+
+def _state(company: Any) -> list[str]:
     watcher: Watcher = company.watcher
     return [
         *_raw(company, watcher),

@@ -20,7 +20,7 @@ from integration.sandbox.traffic import Traffic
 from integration.sandbox.world import build_world
 from integration.settings import Settings
 from integration.store.answers import rows
-from integration.store.reader import open_reader
+from integration.store.reader import Reader, open_reader
 from integration.stream.connection import connect
 from integration.stream.embedded import embedded
 from integration.wiring.sync import SyncReport, sync
@@ -42,6 +42,7 @@ class Company:
     world: Any
     watcher: Watcher = field(default_factory=Watcher)
     runs: int = 0
+    reader: Reader | None = None
     said: list[str] = field(default_factory=list)
     """What happened in the org, in sentences."""
 
@@ -53,8 +54,19 @@ class Company:
 
     def query(self, sql: str) -> list[dict[str, Any]]:
         """Ask the store."""
+        if self.reader is not None:
+            return rows(self.reader.query(sql))
         with open_reader(self.settings.store_path) as reader:
             return rows(reader.query(sql))
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Keep the store open for many questions."""
+        with open_reader(self.settings.store_path) as self.reader:
+            try:
+                yield
+            finally:
+                self.reader = None
 
     @property
     def folder(self) -> Path:

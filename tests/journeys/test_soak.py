@@ -49,7 +49,7 @@ def test_after_any_history_and_any_trouble_a_sync_and_a_sweep_leave_no_differenc
 ) -> None:
     company = troubled(found, soak_seed)
     dice = random.Random(soak_seed)
-    company.sync()
+    patiently(company.sync)
 
     for _ in range(operations // ROUND):
         company.live(ROUND, every_seconds=dice.choice(PACES))
@@ -69,7 +69,7 @@ def test_without_a_sweep_only_what_a_sweep_alone_can_see_is_missing(
 ) -> None:
     company = troubled(found, soak_seed)
     dice = random.Random(soak_seed)
-    company.sync()
+    patiently(company.sync)
     for _ in range(operations // ROUND):
         company.live(ROUND, every_seconds=dice.choice(PACES))
         patiently(company.sync)
@@ -102,7 +102,7 @@ def troubled(found: Found, seed: int) -> Any:
 
 def patiently(work: Callable[[], Any]) -> Any:
     """Do it again while Salesforce is away for longer than one command waits."""
-    for _ in range(4):
+    for _ in range(9):
         try:
             return work()
         except UnreachableError:
