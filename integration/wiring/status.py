@@ -27,7 +27,8 @@ _LAST_RUN = "SELECT * FROM sync_runs ORDER BY ended_at DESC LIMIT 1"
 _RECORDS = "SELECT object, count(*) AS records FROM headrace.states WHERE NOT is_deleted GROUP BY 1"
 _SWEPT = """
 SELECT object, ended_at AS swept_at, missing + stale + ghosts AS differences, repaired
-FROM (SELECT *, row_number() OVER (PARTITION BY object ORDER BY ended_at DESC) AS place FROM reconciliations)
+FROM (SELECT *, row_number() OVER (PARTITION BY object ORDER BY ended_at DESC) AS place FROM reconciliations
+      WHERE coalesce(kind, 'sweep') = 'sweep')
 WHERE place = 1
 """
 _OVERDUE = timedelta(minutes=2)

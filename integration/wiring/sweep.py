@@ -111,6 +111,8 @@ class Sweeper:
         self._note(report, before)
         if not dry_run:
             self._rereader.swept({one.object: began for one in report.objects if not one.trouble}, began)
+            if not objects:
+                self._swept(began)
         return report
 
     def step(self, max_calls: int = 1) -> Reread:
@@ -230,6 +232,9 @@ class Sweeper:
             tell("sweep", detail=report.sentence)
             for sentence in (s for one in report.objects for s in one.trouble):
                 log.warning("sweep", detail=sentence)
+        self._swept(began)
+
+    def _swept(self, began: str) -> None:
         with answering(self._tools.client):
             self._tools.client.set(SWEPT_KEY, began)
 

@@ -135,7 +135,7 @@ def ledger_rows(report: SweepReport) -> list[dict[str, Any]]:
     return [
         {
             "run_id": report.run_id,
-            "kind": "sweep",
+            "kind": "dry-run" if report.dry_run else "sweep",
             "repaired": one.repaired,
             "api_calls": one.api_calls,
             **{column: getattr(one, column) for column in columns},

@@ -56,7 +56,7 @@ class Watcher:
         silent = SILENT | self.ignored.get(name, set())
         changed = []
         if before is not None:
-            fields = sorted(f for f, v in after.items() if f not in silent and before.get(f) != v)
+            fields = sorted(f for f, v in after.items() if f not in silent and _differ(before.get(f), v))
             changed = [(f, before.get(f), after[f], kinds[f]) for f in fields]
         event = _name(name, before, after, {f for f, *_ in changed})
         if event is not None:
@@ -148,6 +148,16 @@ class Watcher:
                 **_sums(deals),
             }
         return rows
+
+
+def _differ(old: Any, new: Any) -> bool:
+    """Tell whether a value is another one; in a field that was retyped the same text or number is not."""
+    if isinstance(old, str) != isinstance(new, str) and old is not None and new is not None:
+        try:
+            return Decimal(str(old)) != Decimal(str(new))
+        except ArithmeticError:
+            return str(old).lower() != str(new).lower()
+    return bool(old != new)
 
 
 def _name(name: str, before: Fields | None, after: Fields, changed: set[str]) -> str | None:
