@@ -1,7 +1,7 @@
 """The delete log (`/deleted/`): records that vanish from every query, and transactions that have been open for long."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from integration.core.catalog import ObjectSchema
 from integration.core.page import Page
@@ -12,7 +12,17 @@ from integration.source.client import QUERIES_PER_CALL, SalesforceClient
 from integration.source.faults import QueryTimeoutError, ReplicationWindowError
 from integration.source.passes import DELETED, told
 from integration.source.report import CycleReport
-from integration.source.soql import earliest, ids_query, latest, parse_stamp, shift, smaller_parts, sort_key
+from integration.source.soql import (
+    earliest,
+    ids_query,
+    latest,
+    moment_of,
+    parse_stamp,
+    shift,
+    smaller_parts,
+    sort_key,
+    stamp_of,
+)
 from schemas import Cursor
 
 _MINUTE = 60
@@ -49,6 +59,9 @@ class _Ask:
     wanted: str
     starts: list[str]
     is_cut: bool = False
+    """True when the log did not answer for the whole time."""
+    is_known: bool = False
+    """True when the log has said how far back it goes."""
 
 
 @dataclass(slots=True)
@@ -83,7 +96,10 @@ class DeleteLog:
             again = []
             for ask, window in zip(asks, windows, strict=True):
                 if isinstance(window, ReplicationWindowError) and len(ask.starts) > 1:
-                    again.append(_Ask(ask.logged, ask.wanted, ask.starts[1:], is_cut=True))
+                    again.append(replace(ask, starts=ask.starts[1:], is_cut=True))
+                elif isinstance(window, DeletedWindow) and (back := _further_back(ask, window)) is not None:
+                    # Refused for the whole time, the log answers for less, and says how far back it really goes.
+                    again.append(replace(ask, starts=[back, *ask.starts], is_known=True))
                 else:
                     self._answered(ask, window, now)
             asks = again
@@ -194,6 +210,15 @@ class DeleteLog:
                         raise UnreachableError(f"Salesforce's answer for {name} ends before its first row: try again.")
                     todo.append((name, [i for i in ids if i not in shown], 0))
         return visible
+
+
+def _further_back(ask: _Ask, window: DeletedWindow) -> str | None:
+    """Return the first whole minute that the log still covers, if that is before what was asked for at last."""
+    available = _known_stamp(window.earliest_available)
+    if available is None or not ask.is_cut or ask.is_known:
+        return None
+    minute = stamp_of(moment_of(shift(available, _MINUTE)).replace(second=0, microsecond=0))
+    return minute if sort_key(minute) < sort_key(ask.starts[0]) else None
 
 
 def _open_transaction(window: DeletedWindow, now: str) -> str | None:

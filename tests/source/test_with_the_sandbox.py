@@ -1,7 +1,7 @@
 """The real client (simple-salesforce inside) and the poller against the sandbox org over HTTP."""
 
 import random
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given, settings
@@ -246,6 +246,27 @@ def test_hard_deletes_come_from_the_log_and_the_bin_from_the_poll(org, client, l
     assert (last[gone]["is_deleted"], last[gone]["fields"]) == (True, None)
     assert last[back]["is_deleted"] is False
     assert sum(c["fields"] is None for c in sink.captures) == 1
+
+
+def test_a_log_that_was_purged_is_read_as_far_back_as_it_goes(org, client, little):
+    sink = little.Sink()
+    forgotten, told = (org.insert("Contact", {"LastName": name}) for name in ("Forgotten", "Told"))
+    poller = poller_of(client, sink, "Contact")
+    poller.cycle()
+    poller.deleted()
+    for key in (forgotten, told):
+        org.clock.advance(4 * 3600)
+        org.delete("Contact", key)
+        org.purge("Contact", key)
+    org.clock.advance(4 * 3600)
+    org.forget_deletes(org.clock.now() - timedelta(hours=5))
+    client.limits()
+
+    report = poller.deleted()
+
+    assert {c["record_id"] for c in sink.captures if c["fields"] is None} == {told}
+    [note] = report.notes
+    assert "between 2024-01-22T11:59:00Z and 2024-01-22T19:0" in note
 
 
 def test_a_hidden_field_does_not_stop_a_running_poller(org, client, little):
