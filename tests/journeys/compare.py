@@ -80,7 +80,7 @@ def text(value: Any, kind: str) -> str | None:
         return None
     if isinstance(value, bool):
         return "true" if value else "false"
-    if kind in NUMBERS:
+    if kind in NUMBERS or isinstance(value, int | float | Decimal):
         return format(Decimal(str(value)).normalize(), "f")
     if kind == "datetime":
         return datetime.fromisoformat(value).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -241,6 +241,8 @@ def _histories(company: Any, watcher: Watcher) -> list[str]:
         # Probabilities are told by OpportunityHistory too.
         tracked = {f for f in company.org.tables[name].definition.tracked if fields[f].type != "multipicklist"}
         tracked -= {"Probability"}
+        # Nor does history tell of a field what happened while the login could not see it.
+        tracked -= {f for f in tracked if f"{f} of {name} is hidden" in company.said}
         history = "OpportunityFieldHistory" if name == "Opportunity" else f"{name}History"
         written: Counter[tuple[str, str, str | None]] = Counter()
         for row in company.org.records(history, include_deleted=True):
