@@ -1,13 +1,13 @@
 """Holds a store against the oracle; every difference comes back as a sentence."""
 
 from collections import Counter
+from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 from oracle import WATCHED, Watcher
 
-NUMBERS = {"currency", "double", "percent", "int", "long"}
 COLUMNS = (
     "user_id", "contact_id", "lead_id", "account_id", "owner_id", "is_deleted", "sfdc_opportunity_count",
     "sfdc_opportunity_open_count", "sfdc_opportunity_open_amount", "sfdc_opportunity_won_count",
@@ -80,10 +80,11 @@ def text(value: Any, kind: str) -> str | None:
         return None
     if isinstance(value, bool):
         return "true" if value else "false"
-    if kind in NUMBERS or isinstance(value, int | float | Decimal):
+    if isinstance(value, int | float | Decimal):
         return format(Decimal(str(value)).normalize(), "f")
     if kind == "datetime":
-        return datetime.fromisoformat(value).strftime("%Y-%m-%dT%H:%M:%SZ")
+        with suppress(ValueError):  # a text of the time when the field had another type
+            return datetime.fromisoformat(value).strftime("%Y-%m-%dT%H:%M:%SZ")
     return str(value)
 
 
@@ -241,8 +242,9 @@ def _histories(company: Any, watcher: Watcher) -> list[str]:
         # Probabilities are told by OpportunityHistory too.
         tracked = {f for f in company.org.tables[name].definition.tracked if fields[f].type != "multipicklist"}
         tracked -= {"Probability"}
-        # Nor does history tell of a field what happened while the login could not see it.
-        tracked -= {f for f in tracked if f"{f} of {name} is hidden" in company.said}
+        # Nor does history tell of a field what happened while the login could not see it, or when its type changed.
+        said = "\n".join(company.said)
+        tracked -= {f for f in tracked if f"{f} of {name} is hidden" in said or f"{f} of {name} is a" in said}
         history = "OpportunityFieldHistory" if name == "Opportunity" else f"{name}History"
         written: Counter[tuple[str, str, str | None]] = Counter()
         for row in company.org.records(history, include_deleted=True):
