@@ -85,7 +85,8 @@ class Consumer:
             await asyncio.to_thread(self._recover, stream)
             self._subscribe(stream)
         self._worker = asyncio.create_task(self._work())
-        await self._broker.start()
+        with answering(self._client):
+            await self._broker.start()
 
     async def follow(self, stream: str) -> None:
         """Take up a stream that was not there at the start; one that is followed already is left alone."""
@@ -94,7 +95,8 @@ class Consumer:
         self.streams.append(stream)
         async with self._turn:
             await asyncio.to_thread(self._recover, stream)
-        await self._subscribe(stream).start()
+        with answering(self._client):
+            await self._subscribe(stream).start()
 
     async def announce(self, schemas: Sequence[ObjectSchema]) -> None:
         """Tell the flattener how objects look now, between two of its batches.

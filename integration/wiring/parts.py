@@ -89,8 +89,8 @@ def poller(settings: Settings, source: SalesforceClient, client: Client) -> tupl
     """
     publisher = Publisher(client)
     objects = [*watched_objects(settings), *_enriched(settings, source)]
-    objects = [replace(o, required=o.required and publisher.cursor(o.name) is None) for o in objects]
     objects += _histories(settings, objects)
+    objects = [replace(o, required=o.required and publisher.cursor(o.name) is None) for o in objects]
     _check_settings_reach(settings, {o.name for o in objects})
     objects.sort(key=lambda o: _place(o.name))
     found = Poller(source, publisher, objects=objects, overlap_seconds=settings.poll.overlap_seconds, log=log)

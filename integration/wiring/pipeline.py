@@ -278,9 +278,15 @@ async def drain_while(
             await asyncio.wait({working}, timeout=_LAST_PAGE_SECONDS)
 
 
-async def consume_for_ever(settings: Settings, consumer: Consumer, streams: Streams, stop: asyncio.Event) -> None:
-    """Consume until told to stop; streams that appear later (a lookup's object) are taken up within seconds."""
+async def consume_for_ever(
+    settings: Settings, consumer: Consumer, streams: Streams, stop: asyncio.Event, started: asyncio.Event
+) -> None:
+    """Consume until told to stop; streams that appear later (a lookup's object) are taken up within seconds.
+
+    `started` is set once it consumes.
+    """
     await consumer.start()
+    started.set()
     stopping = asyncio.ensure_future(stop.wait())
     try:
         while not stopping.done():

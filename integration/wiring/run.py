@@ -105,17 +105,23 @@ class _Worker:
             if schemas is None:
                 return
             described = schemas
-        consumer = None
+        consumer, started = None, asyncio.Event()
         if consumes and store is not None and streams is not None:
             consumer = pipeline.consumer(settings, store, streams, self._progress, described)
-            jobs.append(pipeline.consume_for_ever(settings, consumer, streams, self._stopping))
+            jobs.append(pipeline.consume_for_ever(settings, consumer, streams, self._stopping, started))
+        else:
+            started.set()
         if polling is not None and source is not None and streams is not None:
             sweeper = self._sweeper(stack, source, streams, store, polling) if store is not None else None
             announce = self._announcing(consumer)
             poll = partial(polling.for_ever, self._stop, after_poll=sweeper, announce=announce)
             jobs.append(pipeline.in_thread(poll))
-        self._on_ready(url)
-        await self._until_one_ends([asyncio.ensure_future(job) for job in (*jobs, self._stopping.wait())])
+        work = [asyncio.ensure_future(job) for job in (*jobs, self._stopping.wait())]
+        ready = asyncio.ensure_future(started.wait())
+        await asyncio.wait({*work, ready}, return_when=asyncio.FIRST_COMPLETED)
+        if not ready.cancel():
+            self._on_ready(url)
+        await self._until_one_ends(work)
 
     def _sweeper(
         self, stack: ExitStack, source: SalesforceClient, streams: Streams, store: DuckDBStore, polling: Polling

@@ -17,6 +17,8 @@ from integration.source.client import SalesforceClient
 from integration.source.credentials import Connection
 from integration.source.histories import fields_told, is_of_selected, narrowed
 from integration.source.poll import Poller, WatchedObject
+from integration.stream.connection import connect
+from integration.stream.embedded import embedded
 from integration.wiring import parts
 
 NOON = datetime(2024, 1, 22, 12, 0, 0, tzinfo=UTC)
@@ -212,10 +214,10 @@ def test_the_settings_decide_which_histories_are_read(client):
     assert dict(poller.skipped) == {}
 
 
-def test_a_history_that_a_setting_switches_on_must_be_there(client):
+def test_a_history_that_a_setting_switches_on_must_be_there(client, tmp_path):
     settings = Settings(objects={"UserHistory": ObjectSettings(enabled=True)})
-    with pytest.raises(UsageError, match="UserHistory"):
-        parts.poller(settings, client, None)
+    with embedded(tmp_path) as url, connect(url) as redis, pytest.raises(UsageError, match="UserHistory"):
+        parts.poller(settings, client, redis)
 
 
 # --- what the settings keep out ---
