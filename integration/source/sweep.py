@@ -5,12 +5,12 @@ our own sorting. Up to five ranges, of one object or several, travel in one call
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from integration.core.catalog import ObjectSchema
+from integration.core.catalog import BOOKKEEPING, ObjectSchema
 from integration.core.reconcile import Shown, Span
 from integration.errors import ConfigError, HeadraceError, RunError, UnreachableError
 from integration.source.client import QUERIES_PER_CALL, SalesforceClient
@@ -26,6 +26,7 @@ IDS_PER_QUERY = 200
 RECORDS_PER_CALL = IDS_PER_QUERY * QUERIES_PER_CALL
 
 _SMALLEST_ANSWER = 200
+_MOVING = frozenset({"LastActivityDate"})
 
 
 @dataclass(slots=True)
@@ -228,15 +229,21 @@ def all_fields(schema: ObjectSchema) -> list[str]:
     return [f.name for f in schema.fields]
 
 
-def calculated_fields(schema: ObjectSchema) -> list[str]:
-    """Name the fields that Salesforce works out (formulas, roll-ups): they can move without the record's stamp."""
-    return [f.name for f in schema.fields if f.calculated]
+def moving_fields(schema: ObjectSchema, enriching: Collection[str] = ()) -> list[str]:
+    """Name the fields that can move without the record's stamp.
+
+    Those that Salesforce works out (formulas, roll-ups) and LastActivityDate; of the objects others are enriched from
+    (`enriching`), all, since data services write into them behind the scenes.
+    """
+    if schema.object in enriching:
+        return [f.name for f in schema.fields if f.name not in BOOKKEEPING]
+    return [f.name for f in schema.fields if f.calculated or f.name in _MOVING]
 
 
-def reread_fields(schema: ObjectSchema) -> list[str]:
-    """Name what the rotating re-read asks for: the id, the stamp, whether it is deleted, and what is worked out."""
+def reread_fields(schema: ObjectSchema, enriching: Collection[str] = ()) -> list[str]:
+    """Name what the rotating re-read asks for: the id, the stamp, whether it is deleted, and what can move."""
     head = ["Id", schema.cursor_field, *(["IsDeleted"] if schema.field("IsDeleted") else [])]
-    return list(dict.fromkeys((*head, *calculated_fields(schema))))
+    return list(dict.fromkeys((*head, *moving_fields(schema, enriching))))
 
 
 def of_schemas(schemas: Mapping[str, ObjectSchema], spans: Iterable[Span]) -> Iterator[tuple[ObjectSchema, Span]]:

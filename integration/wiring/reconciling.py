@@ -1,7 +1,7 @@
 """What the sweep and the re-reading of formulas share: looking into the store, publishing, waiting until stored."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -33,7 +33,8 @@ class Tools:
 
     `poll` brings the streams up to date with the org, with the delete log if its argument is true. `between` is called
     between two calls of a long reading, so that the poll need not wait for its end; `refused` says why no further API
-    call may be made, or None; `range_size` is how many ids of the store make a range to read.
+    call may be made, or None; `range_size` is how many ids of the store make a range to read; `enriching` names the
+    objects that others are enriched from.
     """
 
     source: SalesforceClient
@@ -45,6 +46,7 @@ class Tools:
     between: Callable[[], None] = lambda: None
     refused: Callable[[], HeadraceError | None] = lambda: None
     range_size: int = IDS_PER_RANGE
+    enriching: Collection[str] = ()
 
     def go_on(self) -> None:
         """Raise what ends the work: StoppedError when told to stop, or why no call may be made."""

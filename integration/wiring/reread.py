@@ -24,8 +24,8 @@ from integration.source.sweep import (
     RECORDS_PER_CALL,
     RangePage,
     RangeReader,
-    calculated_fields,
     fetch,
+    moving_fields,
     reread_fields,
 )
 from integration.store import tables
@@ -144,7 +144,7 @@ class Rereader:
         """Read up to five ranges from the position on; return where to go on, None at the end of the round."""
         schemas = self._tools.schemas()
         packet = list(islice(self._ranges(position), QUERIES_PER_CALL))
-        reader = RangeReader(self._tools.source, names=reread_fields)
+        reader = RangeReader(self._tools.source, names=lambda schema: reread_fields(schema, self._tools.enriching))
         drifted: dict[str, list[str]] = {}
         marks = {position.object: position}
         unread: set[str] = set()
@@ -171,7 +171,7 @@ class Rereader:
 
     def _drifted(self, page: RangePage) -> list[str]:
         """List the records of a page whose formulas are not as stored, while their stamp is."""
-        names = calculated_fields(page.schema)
+        names = moving_fields(page.schema, self._tools.enriching)
         stored = self._tools.images(page.span.object, [row.record_id for row in page.rows])
         return [
             row.record_id
@@ -258,7 +258,7 @@ class Rereader:
         return [
             name
             for name, schema in self._tools.schemas().items()
-            if calculated_fields(schema) and not history.parent_of(name)
+            if moving_fields(schema, self._tools.enriching) and not history.parent_of(name)
         ]
 
     def _mark(self, name: str) -> _Position:

@@ -279,7 +279,14 @@ def tools_for(
         should_stop=should_stop,
         between=between,
         refused=lambda: parts.check_budget(settings, source),
+        enriching=_enriching(settings, schemas()),
     )
+
+
+def _enriching(settings: Settings, schemas: Mapping[str, ObjectSchema]) -> frozenset[str]:
+    """Name the objects whose fields the settings have flattened into others."""
+    lookups = (schema.field(lookup) for name, schema in schemas.items() for lookup in settings.object(name).enrich)
+    return frozenset(target for field in lookups if field is not None for target in field.reference_to)
 
 
 def sweep(

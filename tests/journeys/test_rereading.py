@@ -93,6 +93,23 @@ def test_a_round_brings_formulas_up_to_date_when_it_is_time(found: Found) -> Non
     assert all(one["started"] <= one["ended"] for one in known.values())
 
 
+def test_a_round_sees_what_data_services_and_activities_wrote_without_a_stamp(found: Found) -> None:
+    company = found(accounts=3)
+    company.sync()
+    [enriched, *_] = company.org.records("cbit__Clearbit__c")
+    [contact, *_] = company.org.records("Contact")
+    company.org.drift("cbit__Clearbit__c", enriched["Id"], {"cbit__Company_Size__c": 4321.0})
+    company.org.drift("Contact", contact["Id"], {"LastActivityDate": "2026-02-27"})
+    company.clock.advance(3_700)
+
+    company.sync()
+
+    size = f"SELECT cbit__company_size__c AS size FROM salesforce.cbit__clearbit__c WHERE id = '{enriched['Id']}'"
+    assert company.query(size) == [{"size": 4321}]
+    day = f"SELECT lastactivitydate AS day FROM salesforce.contact WHERE id = '{contact['Id']}'"
+    assert str(company.query(day)[0]["day"]) == "2026-02-27"
+
+
 def test_a_round_goes_on_where_it_was_left_even_by_another_process(found: Found) -> None:
     company = found(accounts=10)
     company.sync()
