@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from compare import state_differences
 
 from integration.stream.connection import connect
@@ -258,6 +259,7 @@ def test_a_long_sweep_lets_the_poll_go_on(found: Found) -> None:
     assert reports[0].differing == 0
 
 
+@pytest.mark.slow
 def test_a_worker_under_traffic_sweeps_when_asked_and_finds_nothing_false(found: Found) -> None:
     company = found(accounts=6, HEADRACE_POLL__INTERVAL_SECONDS="0.2", HEADRACE_WEB__PORT="0")
     company.sync()
