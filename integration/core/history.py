@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from integration.core import exactjson, values
 from integration.core.catalog import BOOKKEEPING
 from integration.core.columns import ColumnType
+from integration.core.ids import long_id
 from integration.core.image import Image
 from integration.core.registry import Named
 
@@ -28,7 +29,6 @@ _SNAPSHOT_FIELDS = ("StageName", "Amount", "ExpectedRevenue", "CloseDate", "Prob
 # What tells of a record's life or of its last save is no information of its own, here as in core.diff.
 _NO_INFORMATION = BOOKKEEPING | {"Id", "IsDeleted", "MasterRecordId", "CreatedDate"}
 _IDS = "EntityId"
-_CHECK_CHARACTERS = string.ascii_uppercase + "012345"
 _ALPHANUMERIC = frozenset(string.ascii_letters + string.digits)
 
 
@@ -96,14 +96,6 @@ def steps(rows: Iterable[Image], names: Mapping[str, Named], lookups: Collection
         else:
             diary.append(step)
     return diary
-
-
-def long_id(value: str) -> str:
-    """Lengthen a 15-character Salesforce id to 18: each added character says which of five are capitals."""
-    if len(value) != 15:
-        return value
-    fives = (value[i : i + 5] for i in (0, 5, 10))
-    return value + "".join(_CHECK_CHARACTERS[sum(c.isupper() << bit for bit, c in enumerate(five))] for five in fives)
 
 
 def _diary_step(row: Image, names: Mapping[str, Named], lookups: Collection[str]) -> Step | None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import StrEnum
 
-from integration.core.history import long_id
+from integration.core.ids import long_id
 from integration.errors import UsageError
 
 _MOST_NAMES = 10

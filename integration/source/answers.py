@@ -51,14 +51,3 @@ def deleted_window(body: Any) -> DeletedWindow:
         earliest_available=body.get("earliestDateAvailable"),
         latest_covered=body.get("latestDateCovered"),
     )
-
-
-def long_id(short: str) -> str:
-    """Return the 18-character form of a 15-character id: three check characters encode the capitals."""
-    if len(short) != 15:
-        return short
-    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
-    blocks = (short[0:5], short[5:10], short[10:15])
-    return short + "".join(
-        alphabet[sum(1 << k for k, c in enumerate(b) if c.isascii() and c.isupper())] for b in blocks
-    )

@@ -15,9 +15,10 @@ from simple_salesforce.api import Salesforce
 from simple_salesforce.exceptions import SalesforceError, SalesforceExpiredSession
 from simple_salesforce.util import exception_handler
 
+from integration.core.ids import long_id
 from integration.errors import ConfigError, HeadraceError, RunError, UnreachableError
 from integration.source import composite, faults
-from integration.source.answers import Answer, DeletedWindow, deleted_window, long_id, rows, shaped
+from integration.source.answers import Answer, DeletedWindow, deleted_window, rows, shaped
 from integration.source.composite import QUERIES_PER_CALL, RESOURCES_PER_CALL, Part
 from integration.source.credentials import SOAP_LOGIN_ENDS, Connection, LoginKind, login_kind
 from integration.source.login import Token, log_in
@@ -25,7 +26,7 @@ from integration.source.patience import Patience
 from integration.source.session import NotJSONError, session_for
 from integration.source.soql import Soql, moment_of, stamp_of
 
-__all__ = ["QUERIES_PER_CALL", "RESOURCES_PER_CALL", "Answer", "DeletedWindow", "Log", "SalesforceClient", "long_id"]
+__all__ = ["QUERIES_PER_CALL", "RESOURCES_PER_CALL", "Answer", "DeletedWindow", "Log", "SalesforceClient"]
 
 LOGINS_IN_A_ROW = 3
 """So many sessions may be refused one after the other before it is called a matter of settings."""

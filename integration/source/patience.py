@@ -1,7 +1,8 @@
 """Patience with answers that are no good: the call is made again a few times, and never for long.
 
 urllib3 repeats what it can see, 5xx and connections that break before the answer (see `session`). What shows only in
-the answer (half a body, a maintenance page, "too many at once") is repeated here: every call of ours only reads.
+the answer (half a body, a maintenance page, "too many at once") is repeated here: every call of ours reads, or makes a
+Bulk job that does; one job too many is harmless, and Salesforce drops it after seven days.
 """
 
 import time

@@ -246,12 +246,6 @@ def reread_fields(schema: ObjectSchema, enriching: Collection[str] = ()) -> list
     return list(dict.fromkeys((*head, *moving_fields(schema, enriching))))
 
 
-def of_schemas(schemas: Mapping[str, ObjectSchema], spans: Iterable[Span]) -> Iterator[tuple[ObjectSchema, Span]]:
-    """Pair each range with the description of its object."""
-    for span in spans:
-        yield schemas[span.object], span
-
-
 def _select(schema: ObjectSchema, names: Sequence[str], end: str) -> Soql:
     query = f"SELECT {', '.join(names)} FROM {schema.object}{end}"
     if len(query) > LONGEST_QUERY:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from integration.core.history import Step, histories_of, long_id, parent_key, parent_of, steps
+from integration.core.history import Step, histories_of, parent_key, parent_of, steps
+from integration.core.ids import long_id
 from integration.core.image import Image
 from integration.core.registry import Registry
 

@@ -11,9 +11,10 @@ import pytest
 import requests
 import urllib3
 
+from integration.core.ids import long_id
 from integration.errors import ConfigError, HeadraceError, RunError, UnreachableError
 from integration.source import faults
-from integration.source.client import SalesforceClient, long_id
+from integration.source.client import SalesforceClient
 from integration.source.credentials import Connection
 from integration.source.session import PatientRetry, patient_retry, session_for
 
