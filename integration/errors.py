@@ -5,6 +5,7 @@ HeadraceError              one sentence that says what happened and what to do; 
 ├── ConfigError       2    a setting is wrong or missing: change it
 ├── UnreachableError  3    Salesforce, Redis or the store does not answer: start it, or try again later
 ├── RunError          1    it ran and failed: read the sentence
+│   └── FencedError        another worker has taken over meanwhile
 ├── SkippedError      4    finished, with dead letters or skipped records: look at them
 └── CheckError        5    a check found problems: each is printed with its remedy
 """
@@ -38,6 +39,10 @@ class RunError(HeadraceError):
     """The work started and failed."""
 
     exit_code = 1
+
+
+class FencedError(RunError):
+    """Another worker has taken over: nothing of what this one was writing is stored."""
 
 
 class SkippedError(HeadraceError):

@@ -184,6 +184,23 @@ class RedisSettings(Section):
         return value
 
 
+class StreamsSettings(Section):
+    """How much may wait in the streams, and how much of what is done stays there."""
+
+    high_water: int = Field(
+        default=50_000, ge=100, description="entries waiting, over all streams, at which pollers and backfills pause"
+    )
+    memory_percent: int = Field(
+        default=70, ge=1, le=100, description="share of Redis's maxmemory at which they pause; 100: only when it is full"
+    )
+    keep: int = Field(
+        default=10_000, ge=0, description="finished entries that stay in each stream, for people to look at"
+    )
+    max_dead_in_a_row: int = Field(
+        default=500, ge=1, description="so many dead letters in a row in one stream stop the consumer"
+    )
+
+
 class StoreSettings(Section):
     """Where the tables are."""
 
@@ -245,6 +262,24 @@ class WebSettings(Section):
         return self
 
 
+class TelemetrySettings(Section):
+    """Where traces go."""
+
+    otlp_endpoint: str | None = Field(
+        default=None, description="OpenTelemetry collector (OTLP over HTTP) that gets traces; unset: none are made"
+    )
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _is_address(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        url = _split(value)
+        if url.scheme not in ("http", "https") or not url.hostname:
+            raise ValueError("an address such as http://localhost:4318")
+        return value.rstrip("/")
+
+
 class LogSettings(Section):
     """What is written to standard error while working."""
 
@@ -264,12 +299,14 @@ class Settings(BaseSettings):
     sweep: SweepSettings = Field(default_factory=SweepSettings)
     objects: dict[str, ObjectSettings] = {}
     redis: RedisSettings = Field(default_factory=RedisSettings)
+    streams: StreamsSettings = Field(default_factory=StreamsSettings)
     store: StoreSettings = Field(default_factory=StoreSettings)
     identity: IdentitySettings = Field(default_factory=IdentitySettings)
     archive: ArchiveSettings = Field(default_factory=ArchiveSettings)
     privacy: PrivacySettings = Field(default_factory=PrivacySettings)
     web: WebSettings = Field(default_factory=WebSettings)
     log: LogSettings = Field(default_factory=LogSettings)
+    telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)
 
     _origins: dict[sources.Path, str] = PrivateAttr(default_factory=dict)
 
