@@ -33,6 +33,7 @@ class Cursor(Frozen):
     fill_after: str = ""
     """Id of the last record that this reading has reached."""
     fill_all: bool = False
-    """True when one of these fields was read before and then not shown: records in which it is empty now count too."""
+    """True when one of these fields was read before, and then was not shown or had another type: records in which it is
+    empty now count too."""
     gone: tuple[str, ...] = ()
     """The fields that were read once and are not shown any more."""

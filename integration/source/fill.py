@@ -32,16 +32,18 @@ def drifted(cursor: Cursor, schema: ObjectSchema, old: ObjectSchema | None) -> C
     `old` is what the cursor's `schema_id` names; where nobody knows it any more, nothing can be called new.
     """
     came = tuple(new_fields(old, schema)) if old is not None else ()
+    known = {field.name for field in old.fields} if old is not None else set()
     shown = {field.name for field in schema.fields}
-    left = [field.name for field in old.fields if field.name not in shown] if old is not None else ()
+    left = [name for name in known if name not in shown]
     return cursor.model_copy(
         update={
             "schema_id": schema.schema_id,
             "filling": tuple(dict.fromkeys((*cursor.filling, *came))),
             "fill_after": "" if came else cursor.fill_after,
-            # The store keeps the last value of a field that is not shown: it may have been emptied meanwhile.
-            "fill_all": cursor.fill_all or not set(came).isdisjoint(cursor.gone),
-            "gone": tuple(dict.fromkeys(name for name in (*cursor.gone, *left) if name not in shown)),
+            # The store keeps the last value of a field that is not shown: it may have been emptied meanwhile. What has
+            # another type now was emptied in the records whose value did not fit it.
+            "fill_all": cursor.fill_all or not known.union(cursor.gone).isdisjoint(came),
+            "gone": tuple(dict.fromkeys(name for name in (*cursor.gone, *sorted(left)) if name not in shown)),
         }
     )
 
@@ -50,7 +52,7 @@ class FillWork:
     """An object in the course of being read again, in the order of Id, for the fields in its cursor's `filling`.
 
     Every page saves how far it has come. Rows in which none of the fields is filled are not published, unless one of
-    the fields has come back: then the store may hold a value that is no more.
+    the fields has come back or was retyped: then the store may hold a value that is no more.
     """
 
     def __init__(self, tools: Tools, schema: ObjectSchema, cursor: Cursor, told: frozenset[str] | None) -> None:

@@ -192,6 +192,20 @@ def test_another_type_makes_a_new_column_and_the_old_one_is_there_still(company:
     assert [s for s in said(company, "fields") if "another type" in s]
 
 
+def test_a_value_that_does_not_fit_the_new_type_is_empty_without_anybody_having_edited_the_record(company: Any) -> None:
+    company.org.add_field("Contact", FieldDef("Grade__c", "string", length=40))
+    synced(company, Grade__c="quite good")
+    company.clock.advance(7_200)
+    company.sync()
+    company.org.retype_field("Contact", "Grade__c", "date")
+
+    synced(company)
+
+    row = raw(company)
+    assert (row["grade__c"], row["grade__c_date"]) == (None, None)
+    assert changes(company) == [("Grade__c", None, "quite good"), ("Grade__c", "quite good", None)]
+
+
 def test_a_type_that_is_taken_back_uses_the_old_column_again(company: Any) -> None:
     company.org.add_field("Contact", FieldDef("Grade__c", "string", length=40))
     synced(company, Grade__c="12")
@@ -223,7 +237,9 @@ def test_a_backlog_from_before_a_change_of_type_finds_its_own_column(company: An
     scores = {
         r["id"]: (r["grade__c"], r["grade__c_decimal"]) for r in company.query("SELECT * FROM salesforce.contact")
     }
-    assert scores[company.contact] == ("quite good", None)
+    # It was text when the poller read it, and is no number: so Salesforce has emptied it meanwhile.
+    assert changes(company) == [("Grade__c", None, "quite good"), ("Grade__c", "quite good", None)]
+    assert scores[company.contact] == (None, None)
     assert (scores[other][0], float(scores[other][1])) == (None, 2.0)
 
 

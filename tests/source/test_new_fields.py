@@ -183,19 +183,32 @@ def test_a_field_that_goes_and_comes_back_is_filled_again(org, sink, little):
     assert filled(sink, "Score__c") == {little.record_id(1): 7, little.record_id(2): 8}
 
 
-def test_a_field_of_another_column_type_is_filled_and_one_of_the_same_is_not(org, sink, little):
+def test_all_records_are_read_for_a_field_of_another_column_type_also_those_it_is_empty_in(org, sink, little):
     old_records(org, 3)
     poller = poller_of(org, sink, little)
-    show(org, "Score__c", {1: "7"}, little)
+    show(org, "Score__c", {1: "7", 2: "many"}, little)
+    poller.describe()
+    poller.cycle()
+    org.types |= {"Score__c": "double"}
+    org.tables["Contact"][little.record_id(1)]["Score__c"] = 7
+    org.tables["Contact"][little.record_id(2)]["Score__c"] = None
+    (changed,) = poller.refresh_schemas()
+    report = poller.cycle()
+    assert report.published == 3
+    assert [capture["fields"]["Score__c"] for capture in sink.captures[-3:]] == [7, None, None]
+    assert sink.cursors["Contact"].schema_id == changed.schema_id
+
+
+def test_a_field_of_another_type_in_the_same_column_is_not_read_again(org, sink, little):
+    old_records(org, 3)
+    poller = poller_of(org, sink, little)
     show(org, "Color__c", {2: "red"}, little)
     poller.describe()
     poller.cycle()
-    org.types |= {"Score__c": "double", "Color__c": "picklist"}
-    org.tables["Contact"][little.record_id(1)]["Score__c"] = 7
+    org.types |= {"Color__c": "picklist"}
     (changed,) = poller.refresh_schemas()
     report = poller.cycle()
-    assert report.published == 1
-    assert sink.captures[-1]["fields"]["Score__c"] == 7
+    assert report.published == 0
     assert sink.cursors["Contact"].schema_id == changed.schema_id
 
 
