@@ -9,6 +9,7 @@ from integration.core.values import column_type
 from integration.errors import UnreachableError
 from integration.source.answers import Answer
 from integration.source.captures import hashed_fields, read_rows
+from integration.source.histories import is_of_selected
 from integration.source.passes import Pass, kept_from
 from integration.source.soql import Soql, filled_query
 from integration.source.tools import Tools
@@ -52,7 +53,8 @@ class FillWork:
     """An object in the course of being read again, in the order of Id, for the fields in its cursor's `filling`.
 
     Every page saves how far it has come. Rows in which none of the fields is filled are not published, unless one of
-    the fields has come back or was retyped: then the store may hold a value that is no more.
+    the fields has come back or was retyped: then the store may hold a value that is no more. Of a history object
+    `filling` holds words for fields of its parent: the rows about these are read again.
     """
 
     def __init__(self, tools: Tools, schema: ObjectSchema, cursor: Cursor, told: frozenset[str] | None) -> None:
@@ -72,9 +74,10 @@ class FillWork:
 
     def begin(self) -> bool:
         """Say whether there is anything to read; if all new fields have gone again, there is not."""
-        if not self._fields:
+        is_something = bool(self._fields or self._words)
+        if not is_something:
             self._publish(_DONE, Page(self.cursor))
-        return bool(self._fields)
+        return is_something
 
     def query(self) -> Soql:
         """Ask for the next page."""
@@ -123,12 +126,16 @@ class FillWork:
         self.schema = schema
         fields = [field for name in self.cursor.filling if (field := schema.field(name)) is not None]
         self._fields = tuple(field.name for field in fields)
+        self._words = (self._told or frozenset()).intersection(self.cursor.filling)
         # A checkbox is never null, and comparing it with null is not the same everywhere.
-        if self.cursor.fill_all or not all(field.filterable and field.type != "boolean" for field in fields):
+        is_plain = all(field.filterable and field.type != "boolean" for field in fields)
+        if self.cursor.fill_all or self._words or not is_plain:
             self._is_filtered = False
 
     def _is_filled(self, row: Mapping[str, Any]) -> bool:
-        return self.cursor.fill_all or any(row.get(name) is not None for name in self._fields)
+        if self.cursor.fill_all or any(row.get(name) is not None for name in self._fields):
+            return True
+        return bool(self._words) and is_of_selected(row, self._words)
 
     def _publish(self, changes: Mapping[str, Any], page: Page) -> None:
         self.cursor = self.cursor.model_copy(update=changes)

@@ -157,11 +157,13 @@ class Poller:
         passes = {n: self._begin(tools, schema) for n, schema in self.schemas.items() if n not in parents}
         wide = {name for name, work in passes.items() if work.this.is_wide}
         finish(passes.values())
+        shown = {name: self._words(work) for name, work in passes.items() if work.cursor.filling}
         diaries = [
             # What a wide pass over the records finds late, a wide pass over their history has to find too.
-            self._begin(tools, schema, must_be_wide=parents[name] in wide)
+            self._begin(tools, schema, must_be_wide=parents[name] in wide, shown=shown.get(parents[name], frozenset()))
             for name, schema in self.schemas.items()
-            if name in parents and parents[name] in self.schemas and (histories or self._is_due(name, tools.report))
+            if name in parents and parents[name] in self.schemas
+            if histories or parents[name] in shown or self._is_due(name, tools.report)
         ]
         finish(diaries)
         done = [work for work in (*passes.values(), *diaries) if work.is_through and work.cursor.filling]
@@ -180,13 +182,23 @@ class Poller:
                 more.append(work)
         return more
 
-    def _begin(self, tools: Tools, schema: ObjectSchema, *, must_be_wide: bool = False) -> PassWork:
+    def _begin(
+        self, tools: Tools, schema: ObjectSchema, *, must_be_wide: bool = False, shown: frozenset[str] = frozenset()
+    ) -> PassWork:
         name = schema.object
         still_open = self._still_open.get(name)
         fresh = Cursor(object=name, open_since=still_open, still_open=still_open)
         work = PassWork(tools, schema, self._outlet.cursor(name), fresh, self._told(schema))
+        if work.told is not None:
+            work.reread(shown)
         work.begin(self._client.server_time, must_be_wide=must_be_wide)
         return work
+
+    @staticmethod
+    def _words(work: PassWork) -> frozenset[str]:
+        """Return the words by which history rows name the fields that an object is to be read again for."""
+        fields = tuple(f for f in work.schema.fields if f.name in work.cursor.filling)
+        return fields_told(replace(work.schema, fields=fields))
 
     def _told(self, schema: ObjectSchema) -> frozenset[str] | None:
         """Return of which fields a history object's rows are wanted; None for other objects."""

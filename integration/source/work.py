@@ -44,6 +44,13 @@ class PassWork:
         self.this = plan_pass(self.cursor, now, self._tools.overlap, self.marks, must_be_wide=must_be_wide)
         self.walk = Walk(self.schema, self.this, self._tools.ease(self.name))
 
+    def reread(self, words: frozenset[str]) -> None:
+        """Have the rows of a history object about these fields read again: while a field is hidden, none of its history
+        is taken. An object that is read for the first time is read whole anyway."""
+        if words and self.cursor.covered_until is not None:
+            filling = tuple(sorted(words.union(self.cursor.filling)))
+            self.cursor = self.cursor.model_copy(update={"filling": filling, "fill_after": ""})
+
     @property
     def name(self) -> str:
         """The object's name."""

@@ -348,3 +348,22 @@ def test_a_description_that_fails_to_be_saved_is_saved_with_the_next_batch(compa
         flattener.apply([])
 
     assert log(company, "field", "kind", "note") == [(None, "label", "was Contact, is Person")]
+
+
+def test_the_history_of_a_field_that_was_hidden_is_read_once_the_field_is_shown_again(company: Any) -> None:
+    company.org.hide_field("Contact", "Title")
+    synced(company)
+    company.org.update("Contact", company.contact, {"Title": "CTO"})
+    company.clock.advance(5)
+    company.org.update("Contact", company.contact, {"Title": "Chair"})
+    synced(company, Fax="555-0111")
+    assert company.query("SELECT * FROM salesforce.contacthistory") == []
+    company.clock.advance(86_400)
+    company.org.show_field("Contact", "Title")
+
+    synced(company)
+
+    rows = company.query("SELECT oldvalue, newvalue FROM salesforce.contacthistory ORDER BY createddate")
+    assert [(row["oldvalue"], row["newvalue"]) for row in rows] == [("CEO", "CTO"), ("CTO", "Chair")]
+    told = [(old, new) for field, old, new in changes(company) if field == "Title"]
+    assert ("CEO", "CTO") in told
