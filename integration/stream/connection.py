@@ -27,6 +27,11 @@ from integration.errors import ConfigError, HeadraceError, RunError, Unreachable
 Client = redis.Redis
 """What the functions of integration.stream take; others name it without importing redis."""
 
+
+class FullError(UnreachableError):
+    """Redis has no memory left and wrote nothing: it takes reads, acknowledgements and trims, but no entries."""
+
+
 _SETTING = "redis.url (HEADRACE_REDIS__URL)"
 _SCHEMES = ("redis", "rediss", "unix")
 
@@ -75,9 +80,7 @@ def translated(error: RedisError, place: str) -> HeadraceError:
     if isinstance(error, LostError | SlowError):
         return UnreachableError(f"{at} does not answer: start it, or set {_SETTING} to a server that runs.")
     if isinstance(error, OutOfMemoryError):
-        return UnreachableError(
-            f"{at} is full and wrote nothing of it: raise its maxmemory, or let the consumers catch up."
-        )
+        return FullError(f"{at} is full and wrote nothing of it: raise its maxmemory, or let the consumers catch up.")
     if isinstance(error, ReadOnlyError) or _said(error).startswith("MISCONF"):
         return UnreachableError(f"{at} takes no writes now ({_said(error)}): repair it, or change {_SETTING}.")
     if isinstance(error, ResponseError) and "DB index" in str(error):

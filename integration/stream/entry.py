@@ -1,11 +1,13 @@
 """Stream entries: captures as CloudEvents 1.0 in plain fields, and any entry as a person wants to see it. Pure."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from struct import Struct
 from typing import Any
 
+from integration import tracing
 from integration.core import exactjson
 from integration.stream.names import offset_time
 
@@ -15,6 +17,7 @@ _ENVELOPE_FIELD = b"__data__"
 _ENVELOPE_MAGIC = b"\x89BIN\r\n\x1a\n"
 _ENVELOPE_HEAD = Struct(">HII")
 
+_SUBJECT = re.compile(r"[A-Za-z]\w*/[A-Za-z0-9]{18}", re.ASCII)
 _REQUIRED = (b"specversion", b"id", b"type", b"source", b"data")
 _DEAD_LETTER = (b"stream", b"offset", b"reason", b"entry")
 
@@ -41,12 +44,13 @@ class EntryView:
     note: str = ""
 
 
-def to_entry(capture: Mapping[str, Any]) -> dict[str, bytes | str]:
+def to_entry(capture: Mapping[str, Any], traceparent: str | None = None) -> dict[str, bytes | str]:
     """Return a capture (a plain dict in the shape of schemas.Capture) as the field map of its stream entry.
 
-    The order of the fields is fixed: Redis then stores their names once per node instead of once per entry.
+    The order of the fields is fixed: Redis then stores their names once per node instead of once per entry. While
+    traces are made, `traceparent` (W3C) is one more of them.
     """
-    return {
+    entry: dict[str, bytes | str] = {
         "specversion": "1.0",
         "id": capture["id"],
         "type": _type(capture),
@@ -58,6 +62,24 @@ def to_entry(capture: Mapping[str, Any]) -> dict[str, bytes | str]:
         "datacontenttype": "application/json",
         "data": exactjson.dumps(capture),
     }
+    if traceparent is not None:
+        entry["traceparent"] = traceparent
+    return entry
+
+
+def about(fields: Mapping[str, str]) -> dict[str, str]:
+    """Return what a line of the log says of an entry (see `readable`): its `record` (`Contact/003...`), and its trace
+    if it has one."""
+    subject = fields.get("subject", "")
+    trace_id = tracing.trace_id_of(fields.get("traceparent", ""))
+    # What strangers write there could be anything.
+    told = {"record": subject if _SUBJECT.fullmatch(subject) else None, "trace_id": trace_id}
+    return {name: text for name, text in told.items() if text}
+
+
+def traceparents(entries: Iterable[Mapping[bytes, bytes]]) -> Iterator[str]:
+    """Give the traceparents of entries that have one, each once."""
+    return (_text(one) for one in dict.fromkeys(e.get(b"traceparent") for e in entries) if one is not None)
 
 
 def readable(fields: Mapping[bytes, bytes]) -> dict[str, str]:

@@ -8,12 +8,14 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from integration.stream.connection import Client, answering
-from integration.stream.names import GROUP, ORIGIN, buried_key, offset_key
+from integration.stream.names import GROUP, LOST_KEY, ORIGIN, buried_key, offset_key
 
 Entry = tuple[str, dict[bytes, bytes]]
 """An entry's offset and fields."""
 
 _CHUNK = 1000
+_GAP_PAGE = 500
+_ONCE_OR_TWICE = 2
 
 
 class GroupState(StrEnum):
@@ -61,13 +63,34 @@ def ensure_group(client: Client, stream: str, position: str) -> GroupState:
     position = position or ORIGIN
     offset_key(position)
     with answering(client):
-        if _create(client, stream, position):
-            return GroupState.CREATED
-        delivered = _text(_group(client, stream)["last-delivered-id"])
-        if offset_key(delivered) <= offset_key(position) or _covered(client, stream, position, delivered):
-            return GroupState.KEPT
-        _set_back(client, stream, position)
-    return GroupState.SET_BACK
+        while True:
+            # Look before creating: a full Redis refuses to create even what is there, and must still be emptied.
+            group = _group(client, stream)
+            if not group:
+                if _create(client, stream, position):
+                    return GroupState.CREATED
+                continue
+            delivered = _text(group["last-delivered-id"])
+            if offset_key(delivered) <= offset_key(position):
+                return GroupState.KEPT
+            if not _covered(client, stream, position, delivered):
+                if _set_back(client, stream, position):
+                    return GroupState.SET_BACK
+            elif _group(client, stream):  # a stream deleted meanwhile is covered too, having nothing to cover
+                return GroupState.KEPT
+
+
+def note_loss(client: Client, stream: str, position: str) -> bool:
+    """Say that a stream, stored up to `position` once, is gone with what it held, should that be so.
+
+    Whatever was in it and not yet stored is in no stream any more: the poller reads the object again from its
+    beginning (see Publisher.cursor). Best before `ensure_group`, which makes the group again.
+    """
+    with answering(client):
+        if position == ORIGIN or _group(client, stream):
+            return False
+        client.sadd(LOST_KEY, stream)
+        return True
 
 
 def drain(
@@ -75,16 +98,18 @@ def drain(
 ) -> Iterator[list[tuple[str, dict[bytes, bytes]]]]:
     """Take over everything pending, whoever read it, oldest first, in lists of at most `count` entries.
 
-    Entries that were trimmed away while pending have nothing to give: they are acknowledged and left out. Ends after
-    one round, also when the caller acknowledges nothing. Without a stream or group there is nothing to drain.
+    An entry that was delivered three times or more may be what ended its readers: it comes in a list of at most
+    `count // 8`, after four times `count // 64`, and so on down to a list of its own. Entries that were trimmed away
+    while pending have nothing to give: they are acknowledged and left out. Ends after one round, also when the caller
+    acknowledges nothing. Without a stream or group there is nothing to drain.
     """
     start = ORIGIN
-    while True:
+    while size := _portion(pending(client, stream, count, first=start), count):
         with answering(client):
             try:
-                reply = client.xautoclaim(stream, GROUP, consumer, 0, start, count=count)
+                reply = client.xautoclaim(stream, GROUP, consumer, 0, start, count=size)
             except ResponseError as error:
-                if _is_missing(error):
+                if is_missing(error):
                     return
                 raise
         start = _text(reply[0])
@@ -96,6 +121,36 @@ def drain(
             yield entries
         if start == ORIGIN:
             return
+
+
+def between(client: Client, stream: str, after: str, before: str) -> Iterator[Entry]:
+    """Give the entries that lie strictly between two offsets, in order, whatever the group knows of them.
+
+    `after` may be empty for the beginning. One short read where there are none, and none at all where nothing can
+    lie between. Raises ValueError for what is no offset.
+    """
+    after = after or ORIGIN
+    low, end = offset_key(after), offset_key(before)
+    while low < end:
+        with answering(client):
+            page: Sequence[Any] = client.xrange(stream, min=f"({after}", max=f"({before}", count=_GAP_PAGE) or []
+        for offset, fields in page:
+            yield _text(offset), fields
+        if len(page) < _GAP_PAGE:
+            return
+        after = _text(page[-1][0])
+        low = offset_key(after)
+
+
+def deliveries(client: Client, stream: str, offsets: Iterable[str]) -> dict[str, int]:
+    """Return how often each of these entries was delivered; those that are not pending are left out."""
+    wanted = sorted(set(offsets), key=offset_key)
+    told: dict[str, int] = {}
+    first = wanted[0] if wanted else ""
+    while wanted and (rows := pending(client, stream, _CHUNK, first=first, last=wanted[-1])):
+        told |= {row.offset: row.deliveries for row in rows}
+        first = f"({rows[-1].offset}"
+    return {offset: told[offset] for offset in wanted if offset in told}
 
 
 def ack(client: Client, stream: str, offsets: Sequence[str]) -> int:
@@ -112,7 +167,7 @@ def pending(client: Client, stream: str, count: int = 100, *, first: str = "-", 
         try:
             rows: Sequence[Mapping[str, Any]] = client.xpending_range(stream, GROUP, first, last, count)
         except ResponseError as error:
-            if _is_missing(error):
+            if is_missing(error):
                 return []
             raise
     return [
@@ -146,12 +201,12 @@ def group_lag(client: Client, stream: str, info: Mapping[str, Any], group: Mappi
         return Lag(length, None if length else 0, 0, None, None)
     delivered = _text(group["last-delivered-id"])
     waiting = int(group["pending"])
-    oldest = client.xpending(stream, group["name"])["min"] if waiting else None
+    oldest = _oldest_pending(client, stream, group["name"]) if waiting else None
     return Lag(
         length=length,
-        lag=_honest_lag(group, length, delivered, last_offset(info)),
+        lag=honest_lag(group, length, last_offset(info)),
         pending=waiting,
-        oldest_pending=_text(oldest) if oldest is not None else None,
+        oldest_pending=oldest,
         last_delivered=delivered,
     )
 
@@ -161,7 +216,7 @@ def stream_info(client: Client, stream: str) -> Mapping[str, Any] | None:
     try:
         return client.xinfo_stream(stream)
     except ResponseError as error:
-        if _is_missing(error):
+        if is_missing(error):
             return None
         raise
 
@@ -178,12 +233,26 @@ def last_offset(info: Mapping[str, Any]) -> str | None:
     return _text(entry[0]) if entry else None
 
 
-def _honest_lag(group: Mapping[str, Any], length: int, delivered: str, last: str | None) -> int | None:
-    if last is None or offset_key(last) <= offset_key(delivered):
+def honest_lag(group: Mapping[str, Any], length: int, last: str | None) -> int | None:
+    """Return how many entries were not yet delivered, from the answers of XINFO GROUPS and XINFO STREAM; None where
+    Redis does not know. `last` is the offset of the stream's last entry. Pure."""
+    if last is None or offset_key(last) <= offset_key(_text(group["last-delivered-id"])):
         return 0
     told = group.get("lag")
     # Redis can count entries that are gone: a number that can't be is as good as none.
     return int(told) if told is not None and 0 < int(told) <= length else None
+
+
+def _portion(rows: Sequence[Pending], count: int) -> int:
+    """Return how many of the oldest pending entries to take at once: the oftener delivered, the fewer."""
+    most = count
+    for taken, row in enumerate(rows):
+        # Each delivery more means one reader more that did not finish: an eighth at a time finds the culprit soon.
+        suspicion = min(max(0, row.deliveries - _ONCE_OR_TWICE), 10)
+        most = min(most, max(1, count // 8**suspicion))
+        if taken >= most:
+            return max(1, taken)
+    return len(rows)
 
 
 def _create(client: Client, stream: str, position: str) -> bool:
@@ -202,8 +271,24 @@ def _create(client: Client, stream: str, position: str) -> bool:
 
 
 def _group(client: Client, stream: str) -> Mapping[str, Any]:
-    groups: Sequence[Mapping[str, Any]] = client.xinfo_groups(stream)
+    """Return the answer of XINFO GROUPS for our group; empty without it or its stream."""
+    try:
+        groups: Sequence[Mapping[str, Any]] = client.xinfo_groups(stream)
+    except ResponseError as error:
+        if is_missing(error):
+            return {}
+        raise
     return next((g for g in groups if _text(g["name"]) == GROUP), {})
+
+
+def _oldest_pending(client: Client, stream: str, group: Any) -> str | None:
+    try:
+        oldest = client.xpending(stream, group)["min"]
+    except ResponseError as error:
+        if is_missing(error):
+            return None
+        raise
+    return _text(oldest) if oldest is not None else None
 
 
 def _covered(client: Client, stream: str, position: str, delivered: str) -> bool:
@@ -222,7 +307,8 @@ def _covered(client: Client, stream: str, position: str, delivered: str) -> bool
         low = offsets[-1]
 
 
-def _set_back(client: Client, stream: str, position: str) -> None:
+def _set_back(client: Client, stream: str, position: str) -> bool:
+    """Set the group back; False when it is gone meanwhile."""
     # What is pending comes again with all the rest. Kept pending it would be drained first, out of order.
     pipe = client.pipeline(transaction=True)
     pipe.xgroup_setid(stream, GROUP, position)
@@ -230,11 +316,31 @@ def _set_back(client: Client, stream: str, position: str) -> None:
     while rows := pending(client, stream, _CHUNK, first=first):
         pipe.xack(stream, GROUP, *[row.offset for row in rows])
         first = f"({rows[-1].offset}"
-    pipe.execute()
+    try:
+        pipe.execute()
+    except ResponseError as error:
+        if is_missing(error):
+            return False
+        raise
+    return True
 
 
-def _is_missing(error: ResponseError) -> bool:
-    return "NOGROUP" in str(error) or "no such key" in str(error)
+def present(streams: Iterable[str], replies: Iterable[Any]) -> dict[str, Any]:
+    """Pair streams with what a pipeline answered about them; those that are not there are left out. Raises the first
+    other error among the answers."""
+    found: dict[str, Any] = {}
+    for stream, reply in zip(streams, replies, strict=True):
+        if isinstance(reply, ResponseError) and is_missing(reply):
+            continue
+        if isinstance(reply, Exception):
+            raise reply
+        found[stream] = reply
+    return found
+
+
+def is_missing(error: ResponseError) -> bool:
+    """Tell whether Redis means by it that the stream or the group is not there."""
+    return any(words in str(error) for words in ("NOGROUP", "no such key", "requires the key to exist"))
 
 
 def _text(value: bytes | str) -> str:

@@ -10,8 +10,12 @@ SCHEMAS_KEY = "headrace:schemas"
 """A hash: schema id -> the object's description (integration.core.catalog.to_json)."""
 
 SWEEP_REQUESTS = "headrace:sweep"
-"""A list: sweeps that a worker is asked for, as JSON; the worker answers in `sweep_answer_key`."""
+"""A list: sweeps that a worker is asked for, as JSON; the worker answers in `answer_key`."""
 SWEEPER_KEY = "headrace:sweeper"
+"""Process id of the worker that answers them."""
+REPLAY_REQUESTS = "headrace:replay"
+"""A list: replays that a worker is asked for, as JSON; the worker answers in `answer_key`."""
+REPLAYER_KEY = "headrace:replayer"
 """Process id of the worker that answers them."""
 SWEPT_KEY = "headrace:swept"
 """When the last whole sweep began, by Salesforce's clock."""
@@ -20,6 +24,9 @@ REREAD_KEY = "headrace:reread"
 formulas were last read from beginning to end (JSON)."""
 POLLER_KEY = "headrace:poller"
 """A hash: what the poller last did, and at what pace (integration.stream.metrics)."""
+
+LOST_KEY = "headrace:lost"
+"""A set: streams that were deleted with entries the store may not have had; the poller reads their objects again."""
 
 ORIGIN = "0-0"
 """The offset before every entry."""
@@ -58,14 +65,24 @@ def seen_key(object_name: str) -> str:
     return f"headrace:seen:{object_name.lower()}"
 
 
-def sweep_answer_key(run_id: str) -> str:
-    """Return the key of the list in which the worker leaves the report of a sweep it was asked for."""
-    return f"{SWEEP_REQUESTS}:{run_id}"
+def answer_key(requests: str, run_id: str) -> str:
+    """Return the key of the list in which the worker answers a request that it found in the list `requests`."""
+    return f"{requests}:{run_id}"
 
 
 def buried_key(stream: str) -> str:
     """Return the key of the set of offsets that lie in the stream's dead letters."""
     return f"headrace:buried:{stream}"
+
+
+def settled_key(stream: str) -> str:
+    """Return the key of the hash that tells what became of dead letters: offset -> `retried` or `dropped`."""
+    return f"headrace:settled:{stream}"
+
+
+def lease_key(role: str) -> str:
+    """Return the key that holds who has the role of `poller` or `flattener` (integration.stream.lease)."""
+    return f"headrace:lease:{role}"
 
 
 def offset_key(offset: str) -> tuple[int, int]:

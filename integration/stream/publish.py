@@ -1,17 +1,20 @@
 """Pages of captures into streams: each with its cursor, in one transaction."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from pydantic import ValidationError
+from redis.client import Pipeline
 
+from integration import tracing
 from integration.core import catalog
 from integration.core.catalog import ObjectSchema
 from integration.core.page import Page
 from integration.errors import RunError
 from integration.stream.connection import Client, answering
 from integration.stream.entry import to_entry
-from integration.stream.names import SCHEMAS_KEY, cursor_key, seen_key, stream_of
+from integration.stream.names import LOST_KEY, SCHEMAS_KEY, cursor_key, seen_key, stream_of
+from integration.stream.pressure import Gate
 from schemas import Cursor
 
 _AT_ONCE: Final = 1_000
@@ -20,17 +23,29 @@ _AT_ONCE: Final = 1_000
 class Publisher:
     """Publishes pages, and knows how far each object has been read.
 
-    Every method raises UnreachableError when Redis does not answer or is full.
+    With a gate, publishing waits while too much lies unread in the streams, and waits out a Redis that is full.
+    Every method raises UnreachableError when Redis does not answer, FullError (one of them) when it is full.
     """
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, gate: Gate | None = None) -> None:
         self._client = client
+        self._gate = gate
         self._checked: set[str] = set()
 
     def cursor(self, object_name: str) -> Cursor | None:
-        """Return how far the object has been read; None when it never was. Raises RunError if it can't be read."""
+        """Return how far the object has been read; None when it never was. Raises RunError if it can't be read.
+
+        None too, and from then on, when its stream was lost before the store had all of it (see groups.note_loss).
+        """
+        stream = stream_of(object_name)
+        pipe = self._client.pipeline(transaction=False)
+        pipe.get(cursor_key(object_name))
+        pipe.sismember(LOST_KEY, stream)
         with answering(self._client):
-            text = self._client.get(cursor_key(object_name))
+            text, is_lost = pipe.execute()
+        if is_lost:
+            self.reset(object_name)
+            return None
         if text is None:
             return None
         try:
@@ -68,19 +83,20 @@ class Publisher:
         name = page.cursor.object
         streams = {capture["object"]: stream_of(capture["object"]) for capture in page.captures}
         self._check(dict.fromkeys(streams.values(), b"stream") | {SCHEMAS_KEY: b"hash", seen_key(name): b"hash"})
-        pipe = self._client.pipeline(transaction=True)
-        for capture in page.captures:
-            pipe.xadd(streams[capture["object"]], to_entry(capture))  # type: ignore[arg-type]
-        if page.schema is not None:
-            pipe.hsetnx(SCHEMAS_KEY, page.schema.schema_id, catalog.to_json(page.schema))
-        if page.forget:
-            pipe.hdel(seen_key(name), *page.forget)
-        if page.seen:
-            pipe.hset(seen_key(name), mapping=page.seen)  # type: ignore[arg-type]
-        pipe.set(cursor_key(name), page.cursor.model_dump_json())
-        with answering(self._client):
-            replies = pipe.execute()
-        return [_text(offset) for offset in replies[: len(page.captures)]]
+        trace = tracing.traceparent()
+
+        def fill(pipe: Pipeline) -> None:
+            for capture in page.captures:
+                pipe.xadd(streams[capture["object"]], to_entry(capture, trace))  # type: ignore[arg-type]
+            if page.schema is not None:
+                pipe.hsetnx(SCHEMAS_KEY, page.schema.schema_id, catalog.to_json(page.schema))
+            if page.forget:
+                pipe.hdel(seen_key(name), *page.forget)
+            if page.seen:
+                pipe.hset(seen_key(name), mapping=page.seen)  # type: ignore[arg-type]
+            pipe.set(cursor_key(name), page.cursor.model_dump_json())
+
+        return self._send(fill, len(page.captures), streams.values())
 
     def publish_more(self, captures: Sequence[Mapping[str, Any]], schema: ObjectSchema) -> list[str]:
         """Publish captures of one object beside the poll: no cursor and no mark moves. Return their offsets.
@@ -89,22 +105,42 @@ class Publisher:
         """
         stream = stream_of(schema.object)
         self._check({stream: b"stream", SCHEMAS_KEY: b"hash"})
+        trace = tracing.traceparent()
         offsets: list[str] = []
         for start in range(0, len(captures), _AT_ONCE):
             batch = captures[start : start + _AT_ONCE]
-            pipe = self._client.pipeline(transaction=True)
-            for capture in batch:
-                pipe.xadd(stream, to_entry(capture))  # type: ignore[arg-type]
-            pipe.hsetnx(SCHEMAS_KEY, schema.schema_id, catalog.to_json(schema))
-            with answering(self._client):
-                replies = pipe.execute()
-            offsets += [_text(offset) for offset in replies[: len(batch)]]
+
+            def fill(pipe: Pipeline, batch: Sequence[Mapping[str, Any]] = batch) -> None:
+                for capture in batch:
+                    pipe.xadd(stream, to_entry(capture, trace))  # type: ignore[arg-type]
+                pipe.hsetnx(SCHEMAS_KEY, schema.schema_id, catalog.to_json(schema))
+
+            offsets += self._send(fill, len(batch), [stream])
         return offsets
 
     def reset(self, object_name: str) -> None:
         """Forget how far the object has been read: the next poll begins at the beginning."""
+        pipe = self._client.pipeline(transaction=True)
+        pipe.delete(cursor_key(object_name), seen_key(object_name))
+        pipe.srem(LOST_KEY, stream_of(object_name))
         with answering(self._client):
-            self._client.delete(cursor_key(object_name), seen_key(object_name))
+            pipe.execute()
+
+    def _send(self, fill: Callable[[Pipeline], None], entries: int, streams: Iterable[str]) -> list[str]:
+        """Send one transaction; return the offsets of its first commands, as many as it has entries."""
+
+        def send() -> list[Any]:
+            pipe = self._client.pipeline(transaction=True)
+            fill(pipe)
+            with answering(self._client):
+                return pipe.execute()
+
+        if self._gate is None:
+            replies = send()
+        else:
+            replies = self._gate.through(send)
+            self._gate.note(entries, streams)
+        return [_text(offset) for offset in replies[:entries]]
 
     def _check(self, kinds: dict[str, bytes]) -> None:
         # A transaction goes on after a command that meets the wrong kind of key: the page would be lost and its cursor

@@ -1,16 +1,14 @@
-"""What people see of the streams: ls, peek, tail."""
+"""What people see of the streams: ls, inspect, pending."""
 
-import threading
-from collections.abc import Callable, Mapping
-from decimal import Decimal
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from integration.errors import RunError, UsageError
+from integration.errors import UsageError
 from integration.stream import inspect
 from integration.stream.connection import Client
-from integration.stream.entry import EntryView, to_entry
+from integration.stream.entry import to_entry
 from integration.stream.groups import ensure_group
 from integration.stream.names import GROUP, offset_time
 
@@ -20,23 +18,6 @@ CaptureMaker = Callable[..., dict[str, Any]]
 def publish(client: Client, *captures: dict[str, Any], stream: str = "crm.contact") -> list[str]:
     entries: list[Any] = [to_entry(capture) for capture in captures]
     return [client.xadd(stream, entry).decode() for entry in entries]  # type: ignore[union-attr]
-
-
-def collect(
-    client: Client,
-    streams: list[str],
-    count: int,
-    *,
-    start: str = "0",
-    type_glob: str | None = None,
-    where: Mapping[str, str] | None = None,
-) -> list[EntryView]:
-    views: list[EntryView] = []
-    for view in inspect.tail(
-        client, streams, start=start, type_glob=type_glob, where=where, stop=lambda: len(views) >= count
-    ):
-        views.append(view)  # noqa: PERF402  `stop` looks at it meanwhile
-    return views
 
 
 def test_streams_are_listed_with_groups_lag_memory_and_dead_letters(
@@ -69,125 +50,78 @@ def test_an_empty_redis_has_no_streams(redis_client: Client) -> None:
     assert inspect.streams(redis_client) == []
 
 
-def test_peek_shows_the_newest_or_what_lies_at_an_offset(redis_client: Client, make_capture: CaptureMaker) -> None:
-    offsets = publish(redis_client, *(make_capture(n) for n in range(5)))
-    assert [v.offset for v in inspect.peek(redis_client, "crm.contact")] == offsets[4:]
-    assert [v.offset for v in inspect.peek(redis_client, "crm.contact", None, 3)] == offsets[2:]
-    assert [v.offset for v in inspect.peek(redis_client, "crm.contact", offsets[1], 2)] == offsets[1:3]
-    (view,) = inspect.peek(redis_client, "crm.contact", offsets[2])
-    assert view.data == make_capture(2)
-    assert view.at == offset_time(offsets[2])
+def test_a_stream_of_another_program_can_be_looked_at(redis_client: Client) -> None:
+    redis_client.xadd("celery", {"x": 1}, id="5-0")
+    redis_client.set("celery.dead", "no stream")
+    info = inspect.stream(redis_client, "celery")
+    assert (info.length, info.first, info.first_at, info.groups, info.dead) == (
+        1,
+        "5-0",
+        "1970-01-01T00:00:00.005Z",
+        (),
+        0,
+    )
+    assert inspect.sample(redis_client, "celery") == inspect.Sample(1, 0, ((None, 1),))
 
 
-def test_peek_says_what_is_not_ours(redis_client: Client, make_capture: CaptureMaker) -> None:
-    publish(redis_client, make_capture())
-    redis_client.xadd("crm.contact", {"hello": b"\xff"})
-    ours, foreign = inspect.peek(redis_client, "crm.contact", "0", 10)
-    assert (ours.ours, ours.note) == (True, "")
-    assert (foreign.ours, foreign.raw) == (False, {"hello": "\\xff"})
-    assert foreign.note.startswith("not ours")
-
-
-def test_peek_into_nowhere_is_a_usage_error(redis_client: Client) -> None:
-    with pytest.raises(UsageError, match=r"There is no stream crm\.contakt"):
-        inspect.peek(redis_client, "crm.contakt")
-    redis_client.xadd("crm.contact", {"x": 1})
-    with pytest.raises(UsageError, match="'soon' is not an entry id"):
-        inspect.peek(redis_client, "crm.contact", "soon")
-    redis_client.set("crm.lead", "a string")
-    with pytest.raises(RunError, match="WRONGTYPE"):
-        inspect.peek(redis_client, "crm.lead")
-
-
-def test_tail_follows_several_streams_from_an_offset(redis_client: Client, make_capture: CaptureMaker) -> None:
-    contacts = publish(redis_client, *(make_capture(n) for n in range(250)))
-    leads = publish(redis_client, make_capture(object="Lead"), stream="crm.lead")
-    views = collect(redis_client, ["crm.contact", "crm.lead"], 200, start=contacts[50])
-    assert len(views) == 200
-    assert [v.offset for v in views if v.stream == "crm.contact"] == contacts[51:250]
-    assert [v.offset for v in views if v.stream == "crm.lead"] == leads
-
-
-def test_tail_shows_only_what_comes_from_now_on(
-    redis_client: Client, make_capture: CaptureMaker, wait_until: Callable[..., None]
+def test_a_sample_counts_types_and_what_is_ours_among_the_newest(
+    redis_client: Client, make_capture: CaptureMaker
 ) -> None:
-    publish(redis_client, make_capture(1))
-    views: list[EntryView] = []
-    stop = threading.Event()
-
-    def follow() -> None:
-        for view in inspect.tail(redis_client, ["crm.contact", "crm.lead"], stop=stop.is_set):
-            views.append(view)  # noqa: PERF402  the test looks at it meanwhile
-
-    follower = threading.Thread(target=follow)
-    follower.start()
-    wait_until(lambda: redis_client.info("clients")["blocked_clients"] == 1, "tail is listening")
-    new = publish(redis_client, make_capture(2))
-    wait_until(lambda: views, "the new entry")
-    wait_until(lambda: redis_client.info("clients")["blocked_clients"] == 1, "tail is listening again")
-    new += publish(redis_client, make_capture(object="Lead"), stream="crm.lead")
-    wait_until(lambda: len(views) == 2, "an entry of a stream that is new itself")
-    stop.set()
-    follower.join(10)
-    assert not follower.is_alive()
-    assert [v.offset for v in views] == new
-
-
-def test_tail_misses_nothing_that_comes_between_two_looks(redis_client: Client, make_capture: CaptureMaker) -> None:
-    offsets: list[str] = []
-    views: list[EntryView] = []
-    looks = iter(range(5))
-
-    def stop() -> bool:  # asked before every look
-        if not offsets:
-            offsets.extend(publish(redis_client, make_capture(1)))
-        return bool(views) or next(looks, None) is None
-
-    for view in inspect.tail(redis_client, ["crm.contact"], stop=stop):
-        views.append(view)  # noqa: PERF402  `stop` looks at it meanwhile
-    assert [v.offset for v in views] == offsets
-
-
-@pytest.mark.parametrize(
-    ("glob", "expected"),
-    [
-        ("opportunity.*", ["opportunity.created", "opportunity.updated"]),
-        ("*.updated", ["opportunity.updated", "contact.updated"]),
-        ("Opportunity.created", ["opportunity.created"]),
-        ("*.updated.v1", ["opportunity.updated", "contact.updated"]),
-    ],
-)
-def test_tail_filters_by_type(redis_client: Client, make_capture: CaptureMaker, glob: str, expected: list[str]) -> None:
-    born = {"CreatedDate": "2026-11-22T05:00:01.000+0000"}
-    publish(
-        redis_client,
-        make_capture(1, object="Opportunity", fields=born),
-        make_capture(2, object="Opportunity"),
-        make_capture(3),
-        make_capture(4, is_deleted=True),
+    publish(redis_client, *(make_capture(n, is_deleted=True) for n in range(300)))
+    publish(redis_client, *(make_capture(n) for n in range(799)))
+    redis_client.xadd("crm.contact", {"hello": "world"})
+    assert inspect.sample(redis_client, "crm.contact") == inspect.Sample(
+        looked_at=1000,
+        ours=999,
+        types=(("com.salesforce.contact.updated.v1", 799), ("com.salesforce.contact.deleted.v1", 200), (None, 1)),
     )
-    redis_client.xadd("crm.contact", {"foreign": 1})
-    views = collect(redis_client, ["crm.contact"], len(expected), type_glob=glob)
-    assert [str(v.type).removeprefix("com.salesforce.").removesuffix(".v1") for v in views] == expected
 
 
-def test_tail_filters_by_the_fields_of_the_record(redis_client: Client, make_capture: CaptureMaker) -> None:
-    won = {"StageName": "Closed Won", "Amount": Decimal("1200.50"), "IsClosed": True, "LeadSource": None}
-    redis_client.xadd("crm.contact", {"foreign": 1})
-    offsets = publish(
-        redis_client,
-        make_capture(1, fields=won | {"StageName": "Negotiation"}),
-        make_capture(2, fields=won | {"Amount": 7}),
-        make_capture(3, fields=None, is_deleted=True),
-        make_capture(4, fields=won),
-    )
-    where = {"StageName": "Closed Won", "Amount": "1200.5", "IsClosed": "true", "LeadSource": "null"}
-    assert [v.offset for v in collect(redis_client, ["crm.contact"], 1, where=where)] == offsets[3:]
-    views = collect(redis_client, ["crm.contact"], 3, where={"IsClosed": "true"})
-    assert [v.offset for v in views] == [offsets[0], offsets[1], offsets[3]]
+def test_where_redis_refuses_to_tell_the_memory_it_is_unknown(redis_client: Client, redis_url: str) -> None:
+    from integration.stream.connection import connect
+
+    redis_client.xadd("crm.contact", {"x": 1})
+    redis_client.acl_setuser("meek", enabled=True, nopass=True, keys=["*"], commands=["+@all", "-memory"])
+    host = redis_url.rpartition("@")[2]
+    try:
+        with connect(f"redis://meek:x@{host}") as meek:
+            assert inspect.stream(meek, "crm.contact").bytes is None
+    finally:
+        redis_client.acl_deluser("meek")
 
 
-def test_tail_refuses_a_start_that_is_no_offset(redis_client: Client) -> None:
-    with pytest.raises(UsageError, match="'soon' is not an entry id"):
-        collect(redis_client, ["crm.contact"], 1, start="soon")
-    assert collect(redis_client, [], 1) == []
+def test_pending_entries_tell_who_has_them_and_what_they_are(redis_client: Client, make_capture: CaptureMaker) -> None:
+    offsets = publish(redis_client, *(make_capture(n) for n in range(4)))
+    ensure_group(redis_client, "crm.contact", "")
+    redis_client.xreadgroup(GROUP, "one", {"crm.contact": ">"}, count=1)
+    redis_client.xreadgroup(GROUP, "two", {"crm.contact": ">"}, count=2)
+    redis_client.xclaim("crm.contact", GROUP, "two", 0, [offsets[1]], idle=90_000)
+    redis_client.xdel("crm.contact", offsets[2])
+
+    first, second, third = inspect.pending_entries(redis_client, "crm.contact")
+
+    assert [(one.offset, one.consumer, one.deliveries) for one in (first, second, third)] == [
+        (offsets[0], "one", 1),
+        (offsets[1], "two", 2),
+        (offsets[2], "two", 1),
+    ]
+    assert (first.type, first.subject) == ("com.salesforce.contact.updated.v1", "Contact/003000000000000AAA")
+    assert (third.type, third.subject, third.is_gone) == (None, None, True)
+    assert not first.is_gone
+    idle = inspect.pending_entries(redis_client, "crm.contact", idle_ms=60_000)
+    assert [(one.offset, one.idle_ms >= 90_000) for one in idle] == [(offsets[1], True)]
+    assert [one.offset for one in inspect.pending_entries(redis_client, "crm.contact", count=2)] == offsets[:2]
+
+
+def test_pending_entries_of_another_group(redis_client: Client, make_capture: CaptureMaker) -> None:
+    publish(redis_client, make_capture())
+    with pytest.raises(UsageError, match=r"crm\.contact has no group: nobody has read it yet"):
+        inspect.pending_entries(redis_client, "crm.contact")
+    redis_client.xgroup_create("crm.contact", "audit", id="0")
+    assert inspect.pending_entries(redis_client, "crm.contact", "audit") == []
+    redis_client.xreadgroup("audit", "me", {"crm.contact": ">"})
+    assert len(inspect.pending_entries(redis_client, "crm.contact", "audit")) == 1
+    with pytest.raises(UsageError, match=r"has no group audits; did you mean audit\? It has audit\."):
+        inspect.pending_entries(redis_client, "crm.contact", "audits")
+    with pytest.raises(UsageError, match=r"has no group store\. It has audit\."):
+        inspect.pending_entries(redis_client, "crm.contact")
