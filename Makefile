@@ -6,6 +6,8 @@ UV ?= $(shell command -v uv 2>/dev/null)
 ARGS ?=
 SEEDS ?= 200
 OPERATIONS ?= 300
+NIGHTS ?= 5
+STRIKES ?= 120
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -16,7 +18,7 @@ PINNED := pyproject.toml constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench soak clean
+.PHONY: help demo test lint types bench soak chaos clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -37,6 +39,9 @@ types: $(INSTALLED_DEV) ## strict types
 
 soak: $(INSTALLED_DEV) ## random histories with every trouble at once: 200 seeds of 300 operations (hours)
 	$(BIN)/python -m pytest -q -n 2 tests/journeys/test_soak.py --soak-seeds $(SEEDS) --soak-operations $(OPERATIONS) $(ARGS)
+
+chaos: $(INSTALLED_DEV) ## nights in which everything is killed, cut off and filled up: 5 nights of 120 strikes each (an hour)
+	$(BIN)/python -m pytest -q tests/journeys/test_chaos.py --chaos-seeds $(NIGHTS) --chaos-strikes $(STRIKES) $(ARGS)
 
 bench: $(INSTALLED_DEV) ## measure speed and memory (minutes; prints a table)
 	$(BIN)/python tests/bench $(ARGS)

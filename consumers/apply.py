@@ -5,27 +5,37 @@ they answer. Everything of a batch commits together with the position it reaches
 again (its id is not past the position) changes nothing.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import structlog
 
+from consumers import letters
 from consumers.catalogs import Catalogs
 from consumers.history import Histories
-from consumers.known import Memory
-from consumers.people import write_people
+from consumers.known import Memory, state_row
+from consumers.people import name_users, write_people
 from consumers.reach import reach
-from integration.core import exactjson, history, image, naming
+from consumers.replay import Replayed, Replayer
+from integration import tracing
+from integration.core import history, image, naming
 from integration.core.catalog import ObjectSchema
-from integration.core.flatten import Outcome, flatten
+from integration.core.flatten import Outcome, archived_as, flatten
 from integration.core.image import Image
+from integration.core.refold import stays
+from integration.errors import FencedError
 from integration.store import tables
 from integration.store.protocol import Misfit, Store, Transaction
-from integration.stream.entry import readable
+from integration.stream.entry import about, readable, traceparents
 from integration.stream.names import offset_key
+from schemas import DeadLetter
 
 log = structlog.get_logger()
+
+_EPOCH: Final = "epoch"
 
 
 class Entry(NamedTuple):
@@ -35,12 +45,43 @@ class Entry(NamedTuple):
     offset: str
     fields: Mapping[bytes, bytes]
 
+    @property
+    def address(self) -> letters.Address:
+        """Stream and offset."""
+        return self.stream, self.offset
+
 
 class Reject(NamedTuple):
     """An entry that can't be used, and why in one sentence."""
 
     entry: Entry
     reason: str
+    deliveries: int = 1
+
+    def letter(self, now: str) -> DeadLetter:
+        """Return it as a dead letter."""
+        return DeadLetter(
+            stream=self.entry.stream,
+            offset=self.entry.offset,
+            reason=self.reason,
+            first_tried_at=now,
+            last_tried_at=now,
+            deliveries=self.deliveries,
+            fields=readable(self.entry.fields),
+        )
+
+
+Judge = Callable[[Transaction, Sequence[Entry], Sequence[Reject]], None]
+"""Is told, before a batch is committed, of its new entries in their order and which of them are given up; what it
+raises undoes the batch."""
+
+
+class Delay(NamedTuple):
+    """How far a capture has come: the record's version, when Salesforce showed it, its offset in the stream."""
+
+    version: str
+    seen_at: str
+    offset: str
 
 
 @dataclass(slots=True)
@@ -61,6 +102,10 @@ class Applied:
     rejects: list[Reject] = field(default_factory=list)
     happened: list[dict[str, Any]] = field(default_factory=list)
     """The rows of `events` that were written."""
+    delays: list[Delay] = field(default_factory=list)
+    """Of what polls have shown and is stored now."""
+    seconds: float = 0.0
+    """From taking up the batch to its commit."""
 
     def add(self, other: "Applied") -> None:
         """Add up."""
@@ -82,7 +127,10 @@ class Rules:
 
 
 class Flattener:
-    """Takes entries through flattening. One per store; not safe to use from two threads at once."""
+    """Takes entries through flattening. One per store; not safe to use from two threads at once.
+
+    Whoever makes one takes the store over: all that an earlier one still tries to write fails with FencedError.
+    """
 
     def __init__(
         self,
@@ -98,58 +146,104 @@ class Flattener:
         self._now = now
         self._memory = Memory(memory)
         with store.transaction() as tx:
+            self._epoch = _next_epoch(tx)
             self.positions = {
                 r["stream"]: r["offset"] for r in tx.rows('SELECT stream, "offset" FROM headrace.positions')
             }
             self._catalogs = Catalogs(tx, rules.enrich, rules.names, fetch_schema, rules.dropped)
             self._histories = Histories(tx, rules.dropped)
+        self.replayer = Replayer(
+            self.transaction, self._catalogs, self._histories, self._memory, rules, rules.dropped, now
+        )
 
     def announce(self, schemas: Iterable[ObjectSchema]) -> None:
         """Take in how these objects look now: tables, columns and views are made whether or not a record ever comes,
         and what differs from how they looked last is logged. Not while another thread is in `apply`: see
         Consumer.announce."""
         self._catalogs.announce(schemas)
-        with self._store.transaction() as tx:
+        with self.transaction() as tx:
             self._catalogs.save(tx, self._now())
         self._catalogs.committed()
 
     def forget_position(self, stream: str) -> None:
         """Take whatever the stream brings from now on; what the store has already is known by its content."""
         if self.positions.pop(stream, None) is not None:
-            with self._store.transaction() as tx:
+            with self.transaction() as tx:
                 tx.delete("headrace.positions", "stream", [stream])
 
-    def apply(self, entries: Sequence[Entry]) -> Applied:
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """Begin a transaction as the store's present owner. Raises FencedError, having written nothing, when somebody
+        else has taken the store over since."""
+        with self._store.transaction() as tx:
+            if _stored_epoch(tx) != self._epoch:
+                raise FencedError(
+                    "Another worker has taken over this store: this one has stopped, and nothing of what it was "
+                    "writing is stored."
+                )
+            yield tx
+
+    def replay(self, object_name: str, record_ids: Iterable[str]) -> Replayed:
+        """Derive records anew from all their archived captures, under the rules of now: see `replayer`."""
+        return self.replayer.records(object_name, record_ids)
+
+    def apply(
+        self,
+        entries: Sequence[Entry],
+        given_up: Sequence[Reject] = (),
+        judge: Judge = lambda *_: None,
+        *,
+        again: bool = False,
+    ) -> Applied:
         """Store a batch. Entries that can't be used come back as rejects, recorded with their position.
 
-        Raises what the store raises; then nothing of the batch is stored.
+        `given_up` are entries before these that are not to be tried: they are recorded in the same transaction.
+        With `again` the positions of the streams neither count nor move: what the store lacks of these entries is
+        stored, what it has is known by its id, and rejects are not recorded. Raises what the store and `judge` raise;
+        then nothing of the batch is stored.
         """
         unfit: dict[str, str] = {}
-        while True:
-            try:
-                return self._attempt(entries, unfit)
-            except _UnfitError as found:
-                # A value that fits no column of its field: give up the captures that carry it, store the rest.
-                unfit.update(found.reasons)
+        began = time.perf_counter()
+        with tracing.span("apply batch", after=traceparents(e.fields for e in entries), entries=len(entries)) as span:
+            while True:
+                try:
+                    applied = self._attempt(entries, unfit, given_up, judge, again)
+                    break
+                except _UnfitError as found:
+                    # A value that fits no column of its field: give up the captures that carry it, store the rest.
+                    unfit.update(found.reasons)
+            span.set(stored=applied.stored, events=applied.events, people=applied.users)
+        applied.seconds = time.perf_counter() - began
+        return applied
 
-    def _attempt(self, entries: Sequence[Entry], unfit: Mapping[str, str]) -> Applied:
-        applied = Applied(entries=len(entries))
+    def _attempt(
+        self, entries: Sequence[Entry], unfit: Mapping[str, str], given_up: Sequence[Reject], judge: Judge, again: bool
+    ) -> Applied:
+        applied = Applied(entries=len(given_up) + len(entries), rejects=[r for r in given_up if self._is_new(r.entry)])
         now = self._now()
-        fresh = [e for e in entries if _after(e.offset, self.positions.get(e.stream))]
-        applied.seen_again += len(entries) - len(fresh)
+        fresh = [e for e in entries if again or self._is_new(e)]
+        passed = [*(r.entry for r in applied.rejects), *fresh]
+        applied.seen_again += applied.entries - len(passed)
         images: list[tuple[Entry, Image]] = []
         for entry in fresh:
             read = self._read(entry, unfit)
             if isinstance(read, Image):
-                images.append((entry, read))
+                images.append((_as_kept(entry, read), read))
             else:
                 applied.rejects.append(read)
-        reached = _reached(fresh)
+        reached = {} if again else _reached(passed)
         try:
-            with self._store.transaction() as tx:
-                written = self._write(tx, images, applied, now)
-                _record_rejects(tx, applied.rejects, now)
-                _move_positions(tx, reached, now)
+            with ExitStack() as commit, self.transaction() as tx:
+                with tracing.span("flatten"):
+                    images = self._unknown(tx, images, applied) if again else images
+                    written = self._write(tx, images, applied, now)
+                    if not again:
+                        settled = _record_rejects(tx, applied, now)
+                        judge(
+                            tx, [e for e in passed if e.address not in settled] if settled else passed, applied.rejects
+                        )
+                        _move_positions(tx, reached, now)
+                commit.enter_context(tracing.span("commit"))
         except BaseException:
             self._memory.clear()
             raise
@@ -157,6 +251,9 @@ class Flattener:
         self.positions.update(reached)
         self._memory.put(written)
         return applied
+
+    def _is_new(self, entry: Entry) -> bool:
+        return _after(entry.offset, self.positions.get(entry.stream))
 
     def _read(self, entry: Entry, unfit: Mapping[str, str]) -> Image | Reject:
         payload = entry.fields.get(b"data")
@@ -172,7 +269,25 @@ class Flattener:
             return Reject(
                 entry, f"No description {read.schema_id} of {read.object} is known, so its fields can't be typed."
             )
-        return read
+        return image.without(read, self._catalogs.left_out(read))
+
+    def _unknown(
+        self, tx: Transaction, images: Sequence[tuple[Entry, Image]], applied: Applied
+    ) -> list[tuple[Entry, Image]]:
+        """Leave out what the store has seen: captures it has, and images of a record older than its last one."""
+        ids = [one.capture_id for _, one in images]
+        known = {r["capture_id"] for r in tx.rows("SELECT capture_id FROM captures WHERE capture_id = any(?)", [ids])}
+        wanted: dict[str, set[str]] = {}
+        for _, one in images:
+            wanted.setdefault(one.object, set()).add(one.record_id)
+        last = {i: s for name, ids in wanted.items() for i, s in self._memory.load(tx, name, ids).items()}
+        unknown = [
+            (entry, one)
+            for entry, one in images
+            if one.capture_id not in known and (one.record_id not in last or last[one.record_id].seen_at <= one.seen_at)
+        ]
+        applied.seen_again += len(images) - len(unknown)
+        return unknown
 
     def _write(self, tx: Transaction, images: Sequence[tuple[Entry, Image]], applied: Applied, now: str) -> list[Image]:
         self._catalogs.save(tx, now)
@@ -208,7 +323,13 @@ class Flattener:
             try:
                 outcome = flatten(before, one, self._catalogs.names(one.object), now, self._rules.dropped)
             except (TypeError, ValueError, KeyError, AttributeError) as error:
-                log.warning("entry rejected", stream=entry.stream, offset=entry.offset, error=type(error).__name__)
+                log.warning(
+                    "entry rejected",
+                    **about(readable(entry.fields)),
+                    stream=entry.stream,
+                    offset=entry.offset,
+                    error=type(error).__name__,
+                )
                 applied.rejects.append(
                     Reject(entry, f"A field of the capture has an unexpected form ({type(error).__name__}).")
                 )
@@ -223,14 +344,14 @@ class Flattener:
     def _write_records(
         self, tx: Transaction, outcomes: Sequence[tuple[Entry, Outcome]], latest: Iterable[Image], now: str
     ) -> None:
-        tx.append("captures", tables.CAPTURES, [_capture_row(e, o.after, now) for e, o in outcomes])
+        tx.append("captures", tables.CAPTURES, [_capture_row(e, o, now) for e, o in outcomes])
         # The first outcome of a record tells whether the store has it: what it has not need not be looked for.
         new = {o.after.record_id for _, o in outcomes if o.before is None}
         groups: dict[tuple[str, bool], list[Image]] = {}
         for one in latest:
             groups.setdefault((one.object, one.record_id not in new), []).append(one)
         for (object_name, is_there), images in groups.items():
-            states = [_state_row(one) for one in images]
+            states = [state_row(one) for one in images]
             rows = [self._catalogs.raw_row(one) for one in images]
             columns = self._catalogs.raw_columns(object_name)
             try:
@@ -251,8 +372,10 @@ class Flattener:
         events = [o.event for _, o in outcomes if o.event is not None]
         changes = [c for _, o in outcomes for c in o.changes]
         applied.stored, applied.events, applied.happened = len(outcomes), len(events), events
+        polled = ((e, o.after) for e, o in outcomes if o.after.origin == "poll")
+        applied.delays = [Delay(one.version, one.seen_at, entry.offset) for entry, one in polled]
         applied.untouched = sum(o.event is None and history.parent_of(o.after.object) is None for _, o in outcomes)
-        _fill_in_users(tx, (*events, *changes), user_of)
+        name_users(tx, (*events, *changes), user_of)
         tx.append("events", tables.EVENTS, events)
         tx.append("changes", tables.CHANGES, changes)
 
@@ -267,10 +390,21 @@ class Flattener:
     ) -> None:
         """Let the history of these records tell what polling has not, now that the polled changes are stored."""
         told = self._histories.retell(tx, [o for _, o in outcomes], latest, self._catalogs, self._memory, now)
-        _fill_in_users(tx, (*told.events, *told.changes), user_of)
+        name_users(tx, (*told.events, *told.changes), user_of)
         told.write(tx)
         applied.events += len(told.is_news)
         applied.happened += told.is_news
+
+
+def _stored_epoch(tx: Transaction) -> int:
+    rows = tx.rows("SELECT value FROM headrace.meta WHERE key = ?", [_EPOCH])
+    return int(rows[0]["value"]) if rows else 0
+
+
+def _next_epoch(tx: Transaction) -> int:
+    epoch = _stored_epoch(tx) + 1
+    tx.upsert("headrace.meta", ("key",), tables.META, [{"key": _EPOCH, "value": str(epoch)}])
+    return epoch
 
 
 class _UnfitError(Exception):
@@ -281,19 +415,17 @@ class _UnfitError(Exception):
         self.reasons = reasons
 
 
-def _fill_in_users(tx: Transaction, rows: Iterable[dict[str, Any]], user_of: Mapping[str, str]) -> None:
-    """Name the present user of each row's alias; `user_of` knows those that the batch has reached."""
-    told = list(rows)
-    unknown = {r["alias"] for r in told if r["alias"] and r["alias"] not in user_of}
-    stored = tx.rows("SELECT alias, user_id FROM identities WHERE alias = any(?)", [sorted(unknown)]) if unknown else []
-    users = {**{r["alias"]: r["user_id"] for r in stored}, **user_of}
-    for row in told:
-        row["user_id"] = users.get(row["alias"])
+def _as_kept(entry: Entry, one: Image) -> Entry:
+    """Return the entry as the archive is to have it: without what the settings leave out."""
+    if one.payload is entry.fields[b"data"]:
+        return entry
+    return entry._replace(fields={**entry.fields, b"data": one.payload})
 
 
-def _capture_row(entry: Entry, one: Image, now: str) -> dict[str, Any]:
+def _capture_row(entry: Entry, outcome: Outcome, now: str) -> dict[str, Any]:
+    one = outcome.after
     return {
-        "capture_id": one.capture_id,
+        "capture_id": archived_as(outcome.before, one),
         "object": one.object,
         "record_id": one.record_id,
         "version": one.version,
@@ -307,17 +439,6 @@ def _capture_row(entry: Entry, one: Image, now: str) -> dict[str, Any]:
     }
 
 
-def _state_row(one: Image) -> dict[str, Any]:
-    return {
-        "object": one.object,
-        "record_id": one.record_id,
-        "version": one.version,
-        "is_deleted": one.is_deleted,
-        "schema_id": one.schema_id,
-        "payload": one.payload,
-    }
-
-
 def _write_memberships(tx: Transaction, outcomes: Sequence[Outcome]) -> None:
     """Close the stay a record's last image gave, open the one its new image gives."""
     moved = [o for o in outcomes if o.left or o.joined]
@@ -327,36 +448,17 @@ def _write_memberships(tx: Transaction, outcomes: Sequence[Outcome]) -> None:
     stored = (
         tx.rows("SELECT * FROM headrace.memberships WHERE record_id = any(?) AND until IS NULL", [ids]) if ids else []
     )
-    open_stays: dict[str, dict[str, Any]] = {r["record_id"]: r for r in stored}
-    rows: list[dict[str, Any]] = []
-    for outcome in moved:
-        record_id = outcome.after.record_id
-        stay = open_stays.pop(record_id, None)
-        if outcome.left and stay is not None:
-            stay["until"] = outcome.moved_at
-            rows.append(stay)
-        if outcome.joined:
-            opened = {"record_id": record_id, **outcome.joined._asdict(), "since": outcome.moved_at, "until": None}
-            open_stays[record_id] = opened
-            rows.append(opened)
+    rows = stays(moved, {row["record_id"]: row for row in stored})
     tx.upsert("headrace.memberships", ("record_id", "since"), tables.MEMBERSHIPS, rows)
 
 
-def _record_rejects(tx: Transaction, rejects: Sequence[Reject], now: str) -> None:
-    rows = [
-        {
-            "stream": r.entry.stream,
-            "offset": r.entry.offset,
-            "reason": r.reason,
-            "first_tried_at": now,
-            "last_tried_at": now,
-            "deliveries": 1,
-            "entry": exactjson.dumps(readable(r.entry.fields)),
-        }
-        for r in rejects
-    ]
-    if rows:
-        tx.upsert("dead_letters", ("stream", "offset"), tables.DEAD_LETTERS, rows)
+def _record_rejects(tx: Transaction, applied: Applied, now: str) -> set[letters.Address]:
+    """Keep the rejects as dead letters; those that were settled long ago are none any more. Return their addresses."""
+    settled = letters.record(tx, [r.letter(now) for r in applied.rejects])
+    if settled:
+        applied.seen_again += len(settled)
+        applied.rejects = [r for r in applied.rejects if r.entry.address not in settled]
+    return settled
 
 
 def _move_positions(tx: Transaction, reached: Mapping[str, str], now: str) -> None:

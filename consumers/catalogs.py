@@ -6,20 +6,22 @@ from typing import Any
 
 import structlog
 
-from integration.core import catalog, cause, history, naming, project, values
+from integration.core import catalog, cause, exactjson, history, naming, project, values
 from integration.core.catalog import Field, ObjectSchema
 from integration.core.columns import Column, ColumnType
 from integration.core.image import Image
 from integration.core.project import PERSON_OBJECTS
 from integration.core.registry import Key, Named, Registry
-from integration.core.schema_changes import SchemaChange, last_described, schema_changes
+from integration.core.schema_changes import Kind, SchemaChange, last_described, schema_changes
 from integration.store import tables
+from integration.store.arrow import misfits
 from integration.store.projection import Lookup, Part, Shape, accounts_view, users_select
 from integration.store.protocol import Transaction
 
 log = structlog.get_logger()
 
 _CURRENT = "schema:"
+_RETIRED = "name:"
 
 
 class Catalogs:
@@ -47,10 +49,14 @@ class Catalogs:
         self._announced: set[str] = set()
         self._saved: set[str] = set()
         self._new_names: list[Named] = []
+        self._renames: list[tuple[Named, Named]] = []
+        self._left_out: dict[str, frozenset[str]] = {}
+        self._is_drawn = False
+        """Whether the store's views are those of these settings: an earlier run may have had others."""
         self._saving: set[str] = set()
         self._turning: dict[str, str] = {}
         self.registry = Registry(names)
-        self.registry.restore(_stored_names(tx))
+        self.registry.restore(_stored_names(tx), _stored_retired(tx))
         for row in tx.rows("SELECT schema_id, body FROM headrace.schemas ORDER BY since"):
             self._add(catalog.from_json(row["body"]))
             self._saved.add(row["schema_id"])
@@ -58,7 +64,6 @@ class Catalogs:
         """Object -> the id of the schema it has in the store: the last one that was announced."""
         for schema_id in self._current.values():
             self._turn(self._schemas[schema_id])
-        self._new_names.clear()
         self._refresh()
         self.shape = self._draw()
 
@@ -95,6 +100,59 @@ class Catalogs:
         """Return field -> names of an object's own fields."""
         return self.registry.fields(object_name)
 
+    def names_as_read(self, one: Image) -> Mapping[str, Named]:
+        """Return the names for an image that is not new: those of the types that its fields had when it was read."""
+        own = self.registry.fields(one.object)
+        schema = self._schemas.get(one.schema_id)
+        if schema is None or one.object not in self._older:
+            return own
+        keys = (Key(one.object, one.object, f.name, values.column_type(f)) for f in schema.fields)
+        return {**own, **{key.field: self.registry.entries[key] for key in keys if key in self.registry.entries}}
+
+    def left_out(self, one: Image) -> frozenset[str]:
+        """Return the fields of an image that the settings leave out by now; those that reading depends on stay."""
+        found = self._left_out.get(one.schema_id)
+        if found is not None:
+            return found
+        schema = self._schemas.get(one.schema_id)
+        if schema is None:
+            return frozenset()
+        always = {"Id", "IsDeleted", "CreatedDate", schema.cursor_field}
+        named = (f.name for f in schema.fields if f.name not in always and self._excluded(one.object, f.name))
+        found = self._left_out[one.schema_id] = frozenset(named)
+        return found
+
+    def rename(self) -> bool:
+        """Give the properties the names that the settings want by now; then `save`. False when all have them."""
+        renamed, warnings = self.registry.rename()
+        for warning in warnings:
+            log.warning("name taken", detail=warning)
+        self._renames += renamed
+        self._refresh()
+        return bool(self._renames)
+
+    def present_name(self, object_name: str, field: str, given: str | None) -> str | None:
+        """Return what a property of an object's own field is called by now, if it was renamed since it was told."""
+        key = self.registry.retired.get(given or "")
+        named = (
+            self.registry.entries.get(key) if key is not None and key[:3] == (object_name, object_name, field) else None
+        )
+        return named.property if named is not None else given
+
+    def without_place(self) -> list[str]:
+        """List the columns of `users` that are no part of a person any more: names that were retired, and what only a
+        lookup brought that the settings name no more."""
+        parts = self.shape.parts.values()
+        shown = {name for part in parts for _, name in part.properties}
+        shown |= {name for part in parts for lookup in part.lookups for _, name in lookup.properties}
+        given = {c.name for c in project.property_columns(self.registry)}
+        retired = {
+            name
+            for name, key in self.registry.retired.items()
+            if key.prefix_object in PERSON_OBJECTS and key.field != "IsDeleted"
+        }
+        return sorted((given | retired) - shown)
+
     def lookups(self, object_name: str) -> Collection[str]:
         """Return the fields of an object that hold ids of other records, as last described."""
         return {name for name, field in self._fields.get(object_name, {}).items() if field.type == "reference"}
@@ -119,9 +177,23 @@ class Catalogs:
         schema, fields = self._schemas.get(one.schema_id), dict(one.fields)
         for named in self._older[one.object]:
             described = schema.field(named.key.field) if schema else None
-            if described is not None and values.column_type(described) is named.key.type:
+            if described is not None:
+                is_of_it = values.column_type(described) is named.key.type
+            else:
+                is_of_it = self._fits_better(named, fields.get(named.key.field))
+            if is_of_it:
                 fields[_older(named)] = fields.pop(named.key.field, None)
         return fields
+
+    def _fits_better(self, older: Named, value: Any) -> bool:
+        """Tell whether a last value, of a field that was hidden when its record was read, belongs in the older column:
+        the field may have got another type while it was hidden."""
+        name = older.key.field
+        own = self.registry.fields(older.key.object).get(name)
+        if value is None or own is None:
+            return False
+        new, old = own.raw_column(), older.raw_column()
+        return bool(misfits([new], {new.source: value})) and not misfits([old], {old.source: value})
 
     def save(self, tx: Transaction, now: str) -> None:
         """Make the store ready for whatever is known but not saved yet: tables, columns, names; log what changed."""
@@ -130,7 +202,7 @@ class Catalogs:
             self.shape = self._draw()
         fresh = [s for i, s in self._schemas.items() if i not in self._saved]
         turned = self._turned(fresh)
-        if not fresh and not turned:
+        if self._is_drawn and not (fresh or turned or self._new_names or self._renames):
             return
         self._saving = {s.schema_id for s in fresh}
         for schema in fresh:
@@ -155,14 +227,17 @@ class Catalogs:
             tables.PROPERTIES,
             [_named_row(named, first + place, now) for place, named in enumerate(self._new_names)],
         )
+        self._save_renames(tx, now)
         self._save_turns(tx, turned, now)
 
     def committed(self) -> None:
         """Note that what `save` wrote is in the store for good."""
+        self._is_drawn = True
+        self._new_names.clear()
+        self._renames.clear()
         if self._saving:
             self._saved |= self._saving
             self._saving = set()
-            self._new_names.clear()
         if self._turning:
             self._current |= self._turning
             self._turning = {}
@@ -189,6 +264,25 @@ class Catalogs:
         tx.append("schema_log", tables.SCHEMA_LOG, rows)
         meta = [{"key": f"{_CURRENT}{name}", "value": schema_id} for name, schema_id in self._turning.items()]
         tx.upsert("headrace.meta", ("key",), tables.META, meta)
+
+    def _save_renames(self, tx: Transaction, now: str) -> None:
+        if not self._renames:
+            return
+        places = {key: place for place, key in enumerate(self.registry.entries)}
+        given = [_named_row(new, places[new.key], now) for _, new in self._renames]
+        tx.upsert("headrace.properties", ("prefix_object", "object", "field", "type"), tables.PROPERTIES, given)
+        again = [f"{_RETIRED}{new.property}" for _, new in self._renames]
+        tx.delete("headrace.meta", "key", again)
+        retired = [
+            {"key": f"{_RETIRED}{name}", "value": exactjson.dumps([*key]).decode()}
+            for name, key in self.registry.retired.items()
+        ]
+        tx.upsert("headrace.meta", ("key",), tables.META, retired)
+        changes = [
+            _log_row(SchemaChange(new.key.object, new.key.field, Kind.RENAMED, f"was {old.property}"), new, now)
+            for old, new in self._renames
+        ]
+        tx.append("schema_log", tables.SCHEMA_LOG, changes)
 
     def _was_there(self, schema_id: str) -> bool:
         return schema_id in self._saved or schema_id in self._turning.values()
@@ -291,6 +385,12 @@ def _stored_names(tx: Transaction) -> list[Named]:
         )
         for r in rows
     ]
+
+
+def _stored_retired(tx: Transaction) -> dict[str, Key]:
+    rows = tx.rows("SELECT key, value FROM headrace.meta WHERE key LIKE ?", [f"{_RETIRED}%"])
+    parts = {row["key"].removeprefix(_RETIRED): exactjson.loads(row["value"]) for row in rows}
+    return {name: Key(key[0], key[1], key[2], ColumnType(key[3])) for name, key in parts.items()}
 
 
 def _named_row(named: Named, place: int, now: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ Only what differs from the stored events is written, so most batches write nothi
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,11 +77,55 @@ class Histories:
             rows = self._rows(tx, object_name, told | shown, latest)
             ids = sorted(told | rows.keys())
             if ids:
-                names = {n: v for n, v in catalogs.names(object_name).items() if not self._dropped(object_name, n)}
-                steps = {i: history.steps(rows.get(i, ()), names, catalogs.lookups(object_name)) for i in ids}
-                images = memory.load(tx, object_name, ids) | {i: latest[i] for i in ids if i in latest}
-                _compare(retelling, _stored(tx, ids), _wanted(tx, ids, images, steps, names, now))
+                wanted = self._wanted(tx, object_name, ids, rows, latest, catalogs, memory, now)
+                _compare(retelling, _stored(tx, ids), wanted)
         return retelling
+
+    def told_anew(
+        self,
+        tx: Transaction,
+        object_name: str,
+        record_ids: Collection[str],
+        latest: Mapping[str, Image],
+        catalogs: Catalogs,
+        memory: Memory,
+        now: str,
+    ) -> tuple[Mapping[str, Mapping[str, Any]], Mapping[str, Retold]]:
+        """Return all history events of these records by id: those the store has, and those that there should be.
+
+        An event that is there already keeps the time at which it was stored.
+        """
+        ids = sorted(record_ids)
+        rows = self._rows(tx, object_name, set(ids), latest)
+        stored = _stored(tx, ids)
+        if not rows and not stored:
+            return {}, {}
+        wanted = self._wanted(tx, object_name, ids, rows, latest, catalogs, memory, now)
+        for event_id, told in wanted.items():
+            if event_id in stored:
+                told.event["stored_at"] = stored[event_id]["stored_at"]
+        return stored, wanted
+
+    def filled(self, object_name: str) -> None:
+        """Note that the store has rows of this history object."""
+        self._filled.add(object_name)
+
+    def _wanted(
+        self,
+        tx: Transaction,
+        object_name: str,
+        ids: Sequence[str],
+        rows: Mapping[str, Sequence[Image]],
+        latest: Mapping[str, Image],
+        catalogs: Catalogs,
+        memory: Memory,
+        now: str,
+    ) -> dict[str, Retold]:
+        names = {n: v for n, v in catalogs.names(object_name).items() if not self._dropped(object_name, n)}
+        steps = {i: history.steps(rows.get(i, ()), names, catalogs.lookups(object_name)) for i in ids}
+        images = {i: latest[i] for i in ids if i in latest}
+        images |= memory.load(tx, object_name, (i for i in ids if i not in images))
+        return _wanted(tx, ids, images, steps, names, now)
 
     def _touched(self, outcomes: Iterable[Outcome]) -> dict[str, tuple[set[str], set[str]]]:
         """Return per object the records that history rows of the batch are about, and those with a new image."""

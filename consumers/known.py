@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Iterable
+from typing import Any
 
 from integration.core import image
 from integration.core.image import Image
@@ -23,6 +24,11 @@ class Memory:
         while len(self._images) > self._capacity:
             self._images.popitem(last=False)
 
+    def forget(self, record_ids: Iterable[str]) -> None:
+        """Forget the images of some records."""
+        for record_id in record_ids:
+            self._images.pop(record_id, None)
+
     def clear(self) -> None:
         """Forget everything, as after a transaction that failed."""
         self._images.clear()
@@ -35,3 +41,15 @@ class Memory:
         if missing:
             found.update({s.record_id: image.read(s.payload) for s in tx.states(object_name, missing)})
         return found
+
+
+def state_row(one: Image) -> dict[str, Any]:
+    """Return the row of `headrace.states` that keeps an image."""
+    return {
+        "object": one.object,
+        "record_id": one.record_id,
+        "version": one.version,
+        "is_deleted": one.is_deleted,
+        "schema_id": one.schema_id,
+        "payload": one.payload,
+    }

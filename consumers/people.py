@@ -33,8 +33,13 @@ class Projected:
     user_of: dict[str, str] = field(default_factory=dict)
 
 
-def write_people(tx: Transaction, reached: Reach, catalogs: Catalogs, rules: IdentityRules) -> Projected:
-    """Stitch whom the batch has reached, choose what they show, and write the rows that differ."""
+def write_people(
+    tx: Transaction, reached: Reach, catalogs: Catalogs, rules: IdentityRules, *, only_differing: bool = False
+) -> Projected:
+    """Stitch whom the batch has reached, choose what they show, and write the rows of `users` that differ.
+
+    `only_differing` holds for headrace.people too: for whom most rows are expected to be as they are.
+    """
     done = Projected()
     records = close_over(tx, reached.stitch, reached.emails)
     people = identity.stitch(records, match_email=rules.match_email, max_cluster=rules.max_cluster)
@@ -43,10 +48,23 @@ def write_people(tx: Transaction, reached: Reach, catalogs: Catalogs, rules: Ide
     deals = _deals(tx, records.values())
     rows = [project.person_row(person, deals) for person in people]
     gone = records.keys() - {row["user_id"] for row in rows}
-    tx.delete("headrace.people", "user_id", gone)
-    tx.upsert("headrace.people", ("user_id",), tables.PEOPLE, rows)
+    if only_differing:
+        tx.make_equal("headrace.people", "user_id", {*gone, *(row["user_id"] for row in rows)}, tables.PEOPLE, rows)
+    else:
+        tx.delete("headrace.people", "user_id", gone)
+        tx.upsert("headrace.people", ("user_id",), tables.PEOPLE, rows)
     done.users = tx.project_users(catalogs.shape, {*gone, *reached.copy, *(row["user_id"] for row in rows)})
     return done
+
+
+def name_users(tx: Transaction, rows: Iterable[dict[str, Any]], user_of: Mapping[str, str]) -> None:
+    """Name the present user of each row's alias; `user_of` knows those that the batch has reached."""
+    told = list(rows)
+    unknown = {r["alias"] for r in told if r["alias"] and r["alias"] not in user_of}
+    stored = tx.rows("SELECT alias, user_id FROM identities WHERE alias = any(?)", [sorted(unknown)]) if unknown else []
+    users = {**{r["alias"]: r["user_id"] for r in stored}, **user_of}
+    for row in told:
+        row["user_id"] = users.get(row["alias"])
 
 
 def _deals(tx: Transaction, records: Iterable[Record]) -> Deals:

@@ -191,7 +191,10 @@ class StreamsSettings(Section):
         default=50_000, ge=100, description="entries waiting, over all streams, at which pollers and backfills pause"
     )
     memory_percent: int = Field(
-        default=70, ge=1, le=100, description="share of Redis's maxmemory at which they pause; 100: only when it is full"
+        default=70,
+        ge=1,
+        le=100,
+        description="share of Redis's maxmemory at which they pause; 100: only when it is full",
     )
     keep: int = Field(
         default=10_000, ge=0, description="finished entries that stay in each stream, for people to look at"

@@ -59,6 +59,7 @@ def test_make_has_its_targets_and_says_what_they_do() -> None:
         "types",
         "bench",
         "soak",
+        "chaos",
         "clean",
     }
     assert all(len(line.split()) > 3 for line in shown.splitlines())

@@ -7,7 +7,21 @@ from typing import Annotated
 import typer
 
 from integration import __version__
-from integration.cli import config, demo, query, streams, sweep, why, work
+from integration.cli import (
+    backfill,
+    completion,
+    config,
+    demo,
+    dlq,
+    explain,
+    query,
+    replay,
+    report,
+    streams,
+    sweep,
+    why,
+    work,
+)
 from integration.cli.frame import INTERRUPTED, show_help
 
 
@@ -18,11 +32,17 @@ def build() -> typer.Typer:
     app.callback(invoke_without_command=True)(_root)
     demo.register(app)
     work.register(app)
+    backfill.register(app)
+    replay.register(app)
     sweep.register(app)
     query.register(app)
+    report.register(app)
+    explain.register(app)
     why.register(app)
     streams.register(app)
+    dlq.register(app)
     config.register(app)
+    completion.attach(app)
     return app
 
 

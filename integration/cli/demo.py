@@ -106,7 +106,7 @@ def _live(call: Call, running: "Demo") -> None:
                 next_picture = time.monotonic() + _PICTURE_EVERY_SECONDS
                 threading.Thread(target=_print_locked, args=(call, running, printing), daemon=True).start()
 
-    def ready(url: str | None) -> None:
+    def ready(url: str) -> None:
         call.out.note(f"SQL is answered at {url}/api/sql.")
         running.keep_happening(_SECONDS_BETWEEN_CHANGES, lambda _sentence: None)
 

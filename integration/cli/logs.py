@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import structlog
 
+from integration import tracing
 from integration.cli.masking import MASK, mask
 
 if TYPE_CHECKING:
@@ -18,7 +19,12 @@ if TYPE_CHECKING:
 _SECRET_KEY = re.compile(r"(?i)secret|password|passwd|token|authorization|session_?id|private_?key|cookie")
 
 # These tell every request, batch or retry; what matters of it, our own events and errors tell.
-_CHATTY = {"uvicorn": logging.WARNING, "faststream": logging.WARNING, "urllib3": logging.ERROR}
+_CHATTY = {
+    "uvicorn": logging.WARNING,
+    "faststream": logging.WARNING,
+    "urllib3": logging.ERROR,
+    "opentelemetry": logging.ERROR,
+}
 
 
 class Masking:
@@ -50,13 +56,15 @@ class Masking:
 def configure(settings: "LogSettings", secrets: Sequence[str] = (), stream: TextIO | None = None) -> None:
     """Send everything that is logged, by us or by a library, to standard error.
 
-    JSON lines if `log.json` is true, or it is `auto` and standard error is no terminal. May be called again.
+    JSON lines if `log.json` is true, or it is `auto` and standard error is no terminal. May be called again. Warnings
+    of Python are lines too.
     """
     target = stream or sys.stderr
     as_json = not target.isatty() if settings.json_lines == "auto" else settings.json_lines
     level = logging.getLevelNamesMapping()[settings.level.upper()]
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        _traced,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -92,8 +100,18 @@ def configure(settings: "LogSettings", secrets: Sequence[str] = (), stream: Text
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    logging.captureWarnings(True)
     for name, least in _CHATTY.items():
         logging.getLogger(name).setLevel(level if level == logging.DEBUG else max(level, least))
+
+
+def _traced(logger: object, method: str, event: "EventDict") -> "EventDict":  # noqa: ARG001
+    """Name the trace that the line belongs to, while traces are made."""
+    ids = tracing.current_ids()
+    if ids is not None:
+        event.setdefault("trace_id", ids[0])
+        event.setdefault("span_id", ids[1])
+    return event
 
 
 def _plain_exception(stream: TextIO, info: Any) -> None:

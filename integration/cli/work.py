@@ -19,6 +19,13 @@ _PLACES = ("HEADRACE_STORE__URL", "HEADRACE_REDIS__URL")
 _WORDS = {"ok": "ok", "warn": "WARN", "fail": "FAIL"}
 
 
+class FailOn(StrEnum):
+    """What of a status counts as a problem."""
+
+    LATE = "late"
+    DEAD = "dead"
+
+
 class Role(StrEnum):
     """Which workers a process runs."""
 
@@ -37,7 +44,11 @@ def register(app: typer.Typer) -> None:
 
 
 def run(
-    call: Call, role: Annotated[Role, typer.Argument(help="Which workers; `all` with a DuckDB store.")] = Role.ALL
+    call: Call,
+    role: Annotated[Role, typer.Argument(help="Which workers; `all` with a DuckDB store.")] = Role.ALL,
+    standby: Annotated[
+        bool, typer.Option("--standby", help="Wait while another worker is at work, and take over when it ends.")
+    ] = False,
 ) -> None:
     """Poll, consume and answer queries until a signal ends it.
 
@@ -46,10 +57,11 @@ def run(
     settings = call.settings
     from integration.wiring import run as working
 
-    def ready(url: str | None) -> None:
-        call.out.note(f"Running ({role}){f', answering queries at {url}' if url else ''}. Ctrl-C ends it.")
+    def ready(url: str) -> None:
+        what = "probes" if role is Role.POLLER else "queries"
+        call.out.note(f"Running ({role}), answering {what} at {url}. Ctrl-C ends it.")
 
-    progress = working.run(settings, working.Role(role.value), on_ready=ready)
+    progress = working.run(settings, working.Role(role.value), standby=standby, on_ready=ready)
     if call.json:
         call.out.document(progress.totals())
     if progress.interrupted:
@@ -89,14 +101,17 @@ def _print_sync(call: Call, report: "SyncReport") -> None:
 
 
 def _reasons(report: "SyncReport") -> str:
-    commands = [
-        f"`headrace streams peek {stream}.dead --count {count}`"
-        for stream, count in report.dead_letters_by_stream.items()
-    ]
+    commands = [f"`headrace dlq ls {stream}`" for stream in report.dead_letters_by_stream]
     return f"{' and '.join(commands)} shows the reasons" if commands else "the reasons stand above"
 
 
-def status(call: Call) -> None:
+def status(
+    call: Call,
+    fail_on: Annotated[
+        list[FailOn] | None,
+        typer.Option("--fail-on", help="Exit with 5 if an object is late, or there are dead letters. Repeatable."),
+    ] = None,
+) -> None:
     """Take one look at everything: objects, streams, store.
 
     Exit code 3 if Redis or the store can't be reached.
@@ -105,15 +120,26 @@ def status(call: Call) -> None:
     from integration.wiring.status import status
 
     report, problem = status(settings)
+    summary = report["summary"]
     if call.json:
         call.out.document(report)
     else:
-        call.out.report(report, datetime.now(UTC))
+        call.out.report({name: part for name, part in report.items() if name != "summary"}, datetime.now(UTC))
+        if problem is None:
+            call.out.text("")
+            call.out.text(f"{summary['sentence'][:1].upper()}{summary['sentence'][1:]}.")
     if problem is not None:
         raise problem
+    if FailOn.LATE in (fail_on or ()) and summary["late"]:
+        hint = next(one["hint"] for one in report["objects"] if one["state"] == "late")
+        raise CheckError(f"Late: {', '.join(summary['late'])}. What to do: {hint}.")
+    if FailOn.DEAD in (fail_on or ()) and summary["dead_letters"]:
+        raise CheckError(f"Dead letters: {summary['dead_letters']:,}. headrace dlq ls shows them.")
 
 
-def doctor(call: Call) -> None:
+def doctor(
+    call: Call, offline: Annotated[bool, typer.Option("--offline", help="Do not ask Salesforce.")] = False
+) -> None:
     """Say what is wrong with the set-up, and how to put it right.
 
     Exit code 5 if a check fails; a warning alone is no failure.
@@ -122,7 +148,7 @@ def doctor(call: Call) -> None:
     from integration.wiring import doctor
 
     checks = []
-    for check in doctor.checks(settings):
+    for check in doctor.checks(settings, offline=offline):
         checks.append(check)
         if not call.json:
             remedy = f"  -> {check.remedy}" if check.remedy else ""

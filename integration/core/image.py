@@ -1,7 +1,7 @@
 """Record images: what a capture shows, as the core works with it."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -92,6 +92,13 @@ def carried_copy(before: Image, after: Image, dropped: Callable[[str, str], bool
     shown, name = after.fields, after.object
     kept = {f: value for f, value in before.fields.items() if f not in shown and not dropped(name, f)}
     return _retold(after._replace(fields={**shown, **kept})) if kept else after
+
+
+def without(image: Image, names: Collection[str]) -> Image:
+    """Return the image without the fields of these names."""
+    if not names or image.fields.keys().isdisjoint(names):
+        return image
+    return _retold(image._replace(fields={f: value for f, value in image.fields.items() if f not in names}))
 
 
 def _retold(image: Image) -> Image:

@@ -1,11 +1,12 @@
 """The registry of names: which property and which raw column a field has.
 
-A name, once given, never changes and is never reused. Names are given in the order in which fields are first seen;
-a name that is taken gets a number, a field whose type changes gets its name plus the type.
+A name, once given, is never given to another field, and changes only when the settings change it and somebody asks
+for it (`rename`). Names are given in the order in which fields are first seen; a name that is taken gets a number, a
+field whose type changes gets its name plus the type.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from integration.core import naming, values
@@ -48,19 +49,50 @@ class Named:
 
 @dataclass(slots=True)
 class Registry:
-    """All names given so far. `register` adds; nothing removes."""
+    """All names given so far. `register` adds; nothing removes. The order of the entries is that of their giving."""
 
     overrides: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Per object: field -> property, as the settings name them (`objects.<Name>.names`)."""
     entries: dict[Key, Named] = field(default_factory=dict)
-    _properties: set[str] = field(default_factory=lambda: set(RESERVED))
+    retired: dict[str, Key] = field(default_factory=dict)
+    """Properties that fields had once and have no more: still nobody else's."""
+    _owners: dict[str, Key | None] = field(default_factory=lambda: dict.fromkeys(RESERVED))
     _columns: dict[str, set[str]] = field(default_factory=dict)
     _by_object: dict[tuple[str, str], dict[str, Named]] = field(default_factory=dict)
 
-    def restore(self, named: Iterable[Named]) -> None:
+    def restore(self, named: Iterable[Named], retired: Mapping[str, Key] | None = None) -> None:
         """Take in what a store remembers, in the order in which it was given."""
         for entry in named:
             self._take(entry)
+        self.retired = dict(retired or {})
+        self._owners |= self.retired
+
+    def rename(self) -> tuple[list[tuple[Named, Named]], list[str]]:
+        """Give the properties the names that the settings want by now; return (old, new), and warnings as `register`.
+
+        The old name is retired: its field may have it again, no other ever.
+        """
+        renamed: list[tuple[Named, Named]] = []
+        warnings: list[str] = []
+        first: set[tuple[str, str, str]] = set()
+        for key, named in list(self.entries.items()):
+            retyped = key[:3] in first
+            first.add(key[:3])
+            given, warning = self._free_property(key, retyped=retyped)
+            if given == named.property:
+                continue
+            new = replace(named, property=given)
+            self.retired[named.property] = key
+            self.retired.pop(given, None)
+            is_newest = self.fields(key.object, key.prefix_object).get(key.field) is named
+            self.entries[key] = new
+            self._owners[given] = key
+            if is_newest:
+                self._by_object[(key.prefix_object, key.object)][key.field] = new
+            renamed.append((named, new))
+            if warning:
+                warnings.append(warning)
+        return renamed, warnings
 
     def register(self, schema: ObjectSchema, prefix_object: str | None = None) -> tuple[list[Named], list[str]]:
         """Give names to the fields of an object, its own or (with `prefix_object`) as a lookup flattens them.
@@ -89,27 +121,31 @@ class Registry:
     def _take(self, named: Named) -> None:
         key = named.key
         self.entries[key] = named
-        self._properties.add(named.property)
+        self._owners[named.property] = key
         self._columns.setdefault(key.object, set()).add(named.column)
         self._by_object.setdefault((key.prefix_object, key.object), {})[key.field] = named
 
     def _name(self, key: Key, described: Field) -> tuple[Named, str | None]:
         retyped = key.field in self.fields(key.object, key.prefix_object)
-        wanted = self._wanted(key)
-        if retyped:
-            wanted = f"{wanted}_{key.type}"
-        given = _free(wanted, self._properties)
+        given, warning = self._free_property(key, retyped=retyped)
         column = naming.column_name(key.field)
         if key.prefix_object != key.object:
             raw = self.entries.get(key._replace(prefix_object=key.object))
             column = raw.column if raw else column
         elif retyped:
-            column = _free(f"{column}_{key.type}", self._columns.get(key.object, set()))
+            column = _free(f"{column}_{key.type}", self._columns.get(key.object, set()).__contains__)
         shape = values.column(described, column)
-        warning = None
-        if given != wanted:
-            warning = f"The property {wanted} is taken, so {key.object}.{key.field} is called {given}."
         return Named(key, given, column, shape.precision, shape.scale), warning
+
+    def _free_property(self, key: Key, *, retyped: bool) -> tuple[str, str | None]:
+        """Return the property that the field wants, or the next one that nobody else has or had, and a warning then."""
+        wanted = self._wanted(key)
+        if retyped:
+            wanted = f"{wanted}_{key.type}"
+        given = _free(wanted, lambda name: name in self._owners and self._owners[name] != key)
+        if given == wanted:
+            return given, None
+        return given, f"The property {wanted} is taken, so {key.object}.{key.field} is called {given}."
 
     def _wanted(self, key: Key) -> str:
         chosen = self.overrides.get(key.object, {}).get(key.field)
@@ -123,10 +159,10 @@ class Registry:
         return full
 
 
-def _free(wanted: str, taken: set[str]) -> str:
-    if wanted not in taken:
+def _free(wanted: str, is_taken: Callable[[str], bool]) -> str:
+    if not is_taken(wanted):
         return wanted
     number = 2
-    while f"{wanted}_{number}" in taken:
+    while is_taken(f"{wanted}_{number}"):
         number += 1
     return f"{wanted}_{number}"

@@ -23,6 +23,8 @@ class Kind(StrEnum):
     RETYPED = "retyped"
     LABEL = "label"
     PICKLIST = "picklist"
+    RENAMED = "renamed"
+    """Its property got another name: the settings wanted it, and a replay gave it."""
 
 
 @dataclass(frozen=True, slots=True)

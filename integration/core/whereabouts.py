@@ -140,7 +140,7 @@ def _given_up(f: Facts) -> Verdict | None:
     dead = f.dead
     if dead is None or not _is_newer(dead.version, f.stored_version):
         return None
-    remedy = f"look at it with: headrace streams peek {dead.stream}.dead; once the cause is mended: {_sweep(f)}"
+    remedy = f"look at it with: headrace dlq ls {dead.stream}; once the cause is mended: headrace dlq retry"
     return Verdict(Outcome.PROBLEM, f"It was given up: {dead.reason}", remedy)
 
 

@@ -1,11 +1,14 @@
 """Bulk API 2.0 query jobs: a query that runs by itself, and its result in pages of CSV.
 
-Nothing happens behind the scenes: a job moves one state on each time somebody looks at it.
+Nothing happens behind the scenes: a job moves one state on each time somebody looks at it. The rows of a query without
+ORDER BY come in no particular order, as they do where Salesforce splits a query up.
 """
 
+import random
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -61,12 +64,16 @@ class BulkJobs:
     polls    how many looks at a job it takes to see it complete; it runs at the first of them
     refused  names of objects that Bulk does not support, as it does not support some of Salesforce's own
     created  how many jobs were made
+    failing  messages with which the next jobs fail, one each; an empty one has the job aborted instead
+    allowed  how many jobs may be made in all
     """
 
     def __init__(self, org: "Org") -> None:
         self.polls = 2
         self.refused: set[str] = set()
         self.created = 0
+        self.failing: deque[str] = deque()
+        self.allowed = 10_000
         self._org = org
         self._jobs: dict[str, Job] = {}
 
@@ -82,6 +89,8 @@ class BulkJobs:
         delimiter = _choice(body, "columnDelimiter", _DELIMITERS, "COMMA")
         line_ending = _choice(body, "lineEnding", _LINE_ENDINGS, "LF")
         self._refuse(soql)
+        if self.created >= self.allowed:
+            raise OrgError("LIMIT_EXCEEDED", "DailyBulkV2QueryJobs Limit exceeded.")
         self.created += 1
         now, found = self._org.clock.now(), _FROM.search(soql)
         entity = found[1] if found else ""
@@ -89,6 +98,10 @@ class BulkJobs:
         job = Job(key, operation, soql, entity, call.version, delimiter, line_ending, now, now)
         self._jobs[key] = job
         return Answer(200, self._about(job))
+
+    def forget(self) -> None:
+        """Have all jobs gone, as after a week."""
+        self._jobs.clear()
 
     def look(self, key: str) -> Answer:
         """GET jobs/query/ID: move the job on, and tell how it stands."""
@@ -215,9 +228,14 @@ class BulkJobs:
                 raise _unsupported("Selecting compound data not supported in Bulk Query")
 
     def _run(self, job: Job) -> None:
+        if self.failing:
+            job.error = self.failing.popleft()
+            self._move(job, "Failed" if job.error else "Aborted")
+            return
         try:
             result = run(self._org, job.query, include_deleted=job.operation == "queryAll", version=job.version)
-            columns = _columns(self._org, parse(job.query))
+            query = parse(job.query)
+            columns = _columns(self._org, query)
         except OrgError as error:
             job.error = f"InvalidBatch : Failed to process query: {error.code}: {error.message}"
             self._move(job, "Failed")
@@ -225,6 +243,8 @@ class BulkJobs:
         between = _DELIMITERS[job.delimiter]
         job.header = between.join(_quoted(".".join(column.path)) for column in columns)
         job.lines = [between.join(_values(columns, row)) for row in result.rows]
+        if not query.order:
+            random.Random(job.id).shuffle(job.lines)
         self._move(job, "InProgress")
 
 

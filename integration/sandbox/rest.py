@@ -256,7 +256,10 @@ def _limits(rest: Rest, _: Call, __: tuple[str, ...]) -> Answer:
         200,
         {
             "DailyApiRequests": {"Max": allowed, "Remaining": max(0, allowed - used)},
-            "DailyBulkV2QueryJobs": {"Max": 10_000, "Remaining": max(0, 10_000 - rest.bulk.created)},
+            "DailyBulkV2QueryJobs": {
+                "Max": rest.bulk.allowed,
+                "Remaining": max(0, rest.bulk.allowed - rest.bulk.created),
+            },
             "DailyBulkV2QueryFileStorageMB": {"Max": 976_562, "Remaining": 976_562},
         },
     )

@@ -25,12 +25,15 @@ ROWS_PER_PAGE = 20_000
 """How many rows are asked for at once: they, and their CSV, are in memory together."""
 
 _PATH = "jobs/query"
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
+_LONGEST_PAUSE = 30.0
+_FIRST_PAUSE = 1.0
 _PATIENCE = 2 * 3600.0
 _LONGEST_VALUE = 1 << 24  # the csv module's own limit is that of the longest text area
 # In JSON their values have types of their own, which a column of CSV does not tell.
 _UNTYPED = frozenset({"anytype", "junctionidlist"})
 _UNSUPPORTED = re.compile(r"not supported|FUNCTIONALITY_NOT_ENABLED|FeatureNotEnabled", re.IGNORECASE)
+# DailyBulkV2QueryJobs and DailyBulkV2QueryFileStorageMB, in any of the words in which Salesforce says it.
+_DAILY_LIMIT = re.compile(r"LIMIT_EXCEEDED|EXCEEDED_[A-Z_]*LIMIT|DailyBulk", re.IGNORECASE)
 _ERROR_CODE = re.compile(r"\b[A-Z]+(?:_[A-Z]+)+\b")
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
@@ -39,6 +42,10 @@ Reader = Callable[[str], Any]
 
 class BulkRefusedError(RunError):
     """The Bulk API can't read this object, or not for this login: REST has to."""
+
+
+class BulkLimitError(UnreachableError):
+    """The org's Bulk jobs, or the size of their results, are used up for today."""
 
 
 class BulkLostError(RunError):
@@ -55,6 +62,13 @@ class BulkPage:
     rows: list[dict[str, Any]]
     locator: str | None
     number: int
+
+
+def why_not_bulk(schema: ObjectSchema) -> str | None:
+    """Say why Bulk can't read an object, as far as its description tells; None if it may."""
+    if any(field.type in _UNTYPED for field in schema.fields):
+        return "it has fields whose values change their type from row to row"
+    return None
 
 
 def bulk_query(schema: ObjectSchema, *, since: str | None = None, until: str | None = None) -> Soql:
@@ -74,6 +88,11 @@ def bulk_query(schema: ObjectSchema, *, since: str | None = None, until: str | N
             f"leave some out with objects.{schema.object}.exclude."
         )
     return query
+
+
+def longer(pause: float) -> float:
+    """Return the seconds until the next look at a job, after these."""
+    return min(2 * pause, _LONGEST_PAUSE)
 
 
 class BulkQuery:
@@ -104,10 +123,10 @@ class BulkQuery:
         self._rows_per_page = rows_per_page
 
     def start(self) -> str:
-        """Create the job, if there is none yet, and return its id. Raises BulkRefusedError."""
+        """Create the job, if there is none yet, and return its id. Raises BulkRefusedError or BulkLimitError."""
         if self.job_id is None:
-            if any(field.type in _UNTYPED for field in self._schema.fields):
-                raise self._refused("it has fields whose values change their type from row to row")
+            if (refused := why_not_bulk(self._schema)) is not None:
+                raise self._refused(refused)
             self.job_id = self._create()
         return self.job_id
 
@@ -121,11 +140,28 @@ class BulkQuery:
         self._finish(job_id)
         number = 1
         while True:
-            page = self._page(job_id, locator, number)
+            page = self.page(locator, number)
             yield page
             if page.locator is None:
                 return
             locator, number = page.locator, number + 1
+
+    def is_done(self) -> bool:
+        """Look at the job, which has been started, once. Raises what `pages` raises for one that does not end well."""
+        return self._is_done(self.start())
+
+    def page(self, locator: str | None = None, number: int = 1) -> BulkPage:
+        """Read one page of the result of a job that is done: the first one, or the one that a `locator` names."""
+        job_id = self.start()
+        params = {"maxRecords": str(self._rows_per_page)} | ({"locator": locator} if locator is not None else {})
+        path = f"{_PATH}/{job_id}/results"
+        try:
+            rows, following = self._client.download(path, self._read, params=params, about=self._about, is_object=True)
+        except (BulkRefusedError, BulkLostError):
+            raise
+        except (UnknownObjectError, RunError) as error:
+            raise self._lost(error) from error
+        return BulkPage(rows, None if following == "null" else following, number)
 
     def drop(self) -> None:
         """Delete the job and its result; one that still runs is aborted first. Nothing happens if it is gone."""
@@ -163,45 +199,40 @@ class BulkQuery:
         except (InvalidFieldError, QueryTimeoutError):
             raise
         except (ConfigError, RunError) as error:  # no such resource, no permission, not this object
+            if _DAILY_LIMIT.search(str(error)):
+                raise BulkLimitError(
+                    f"Salesforce takes no Bulk job for {self._schema.object} now, the day's are used up: try again "
+                    "later, or read through REST."
+                ) from error
             raise self._refused(str(error).rstrip(".")) from error
         return str(_value(answer, "id"))
 
     def _finish(self, job_id: str) -> None:
         """Wait for the job. Raises an error if it does not end well."""
         pause, waited = _FIRST_PAUSE, 0.0
-        while True:
-            answer = self._look(job_id)
-            state = _value(answer, "state")
-            if state == "JobComplete":
-                return
-            if state == "Failed":
-                raise self._failure(str(answer.get("errorMessage") or ""))
-            if state == "Aborted":
-                raise RunError(f"Somebody has aborted {self._about}: start it again.")
+        while not self._is_done(job_id):
             if waited >= _PATIENCE:
                 raise UnreachableError(
                     f"Salesforce has not finished {self._about} in {_PATIENCE / 3600:.0f} hours: try again later."
                 )
             self._wait(pause)
             waited += pause
-            pause = min(2 * pause, _LONGEST_PAUSE)
+            pause = longer(pause)
+
+    def _is_done(self, job_id: str) -> bool:
+        answer = self._look(job_id)
+        state = _value(answer, "state")
+        if state == "Failed":
+            raise self._failure(str(answer.get("errorMessage") or ""))
+        if state == "Aborted":
+            raise RunError(f"Somebody has aborted {self._about}: start it again.")
+        return bool(state == "JobComplete")
 
     def _look(self, job_id: str) -> Any:
         try:
             return self._client.rest(f"{_PATH}/{job_id}", about=self._about, is_object=True)
         except (UnknownObjectError, RunError) as error:
             raise self._lost(error) from error
-
-    def _page(self, job_id: str, locator: str | None, number: int) -> BulkPage:
-        params = {"maxRecords": str(self._rows_per_page)} | ({"locator": locator} if locator is not None else {})
-        path = f"{_PATH}/{job_id}/results"
-        try:
-            rows, following = self._client.download(path, self._read, params=params, about=self._about, is_object=True)
-        except (BulkRefusedError, BulkLostError):
-            raise
-        except (UnknownObjectError, RunError) as error:
-            raise self._lost(error) from error
-        return BulkPage(rows, None if following == "null" else following, number)
 
     def _read(self, headers: Mapping[str, str], content: bytes) -> tuple[list[dict[str, Any]], str]:
         # Without its locator a result would end early, and nobody would know.

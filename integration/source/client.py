@@ -15,6 +15,7 @@ from simple_salesforce.api import Salesforce
 from simple_salesforce.exceptions import SalesforceError, SalesforceExpiredSession
 from simple_salesforce.util import exception_handler
 
+from integration import tracing
 from integration.core.ids import long_id
 from integration.errors import ConfigError, HeadraceError, RunError, UnreachableError
 from integration.source import composite, faults
@@ -305,7 +306,8 @@ class SalesforceClient:
         with self._lock:
             while True:
                 try:
-                    answer = (send or self._restful)(path, words)
+                    with tracing.span("salesforce call", about=about):
+                        answer = (send or self._restful)(path, words)
                 except SalesforceError as error:
                     if faults.code_and_message(error.content)[0]:
                         self._believe()

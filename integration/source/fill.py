@@ -95,7 +95,8 @@ class FillWork:
             schema=self.schema,
             names=hashed_fields(self.schema),
             this=Pass(started_at="", mark_from=kept_from(self.cursor, self._tools.overlap)),
-            marks=self._marks,
+            # A value of another type may say the same and belong in another column: then what was seen counts anew.
+            marks={} if self.cursor.fill_all else self._marks,
             seen_at=self._tools.client.server_time,
             origin="backfill",
             told=self._told,

@@ -3,9 +3,14 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+import structlog
+
+from integration import tracing
 from integration.core.catalog import ObjectSchema
 from integration.core.page import Page
 from schemas import Cursor
+
+log = structlog.get_logger()
 
 
 class PageSink(Protocol):
@@ -53,7 +58,10 @@ class Outlet:
         if marks is None:
             marks = self.marks(name, self._sink.cursor(name))
         self._known.pop(name, None)  # until the sink has taken the page, what it knows is open
-        self._sink.publish(page)
+        with tracing.span("publish page", object=name, captures=len(page.captures)):
+            self._sink.publish(page)
+            if page.captures:
+                log.debug("page published", object=name, captures=len(page.captures))
         marks.update(page.seen)
         for record_id in page.forget:
             marks.pop(record_id, None)

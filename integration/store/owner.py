@@ -69,7 +69,7 @@ def withdraw(path: Path) -> None:
 def find_owner(path: Path) -> Owner | None:
     """Return the living process that says it owns the file; None when there is none (a stale note is ignored)."""
     owner = _read(owner_file(path))
-    return owner if owner is not None and _is_alive(owner.pid) else None
+    return owner if owner is not None and is_alive(owner.pid) else None
 
 
 def _read(note: Path) -> Owner | None:
@@ -81,7 +81,8 @@ def _read(note: Path) -> Owner | None:
         return None
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Tell whether a process of this machine lives."""
     if pid <= 0:
         return False
     try:

@@ -73,6 +73,22 @@ class Transaction(Reading, Protocol):
     def upsert(self, table: str, key: Sequence[str], columns: Sequence[Column], rows: Sequence[Row]) -> None:
         """Replace the rows with these keys (the last one wins where a key comes twice), insert the others."""
 
+    def differing(
+        self, table: str, key: str, keys: Iterable[str], columns: Sequence[Column], rows: Sequence[Row]
+    ) -> set[str]:
+        """Return the keys (values of the column `key`) under which the table does not hold exactly these rows.
+
+        No row may come twice. Raises Misfit.
+        """
+
+    def make_equal(
+        self, table: str, key: str, keys: Iterable[str], columns: Sequence[Column], rows: Sequence[Row]
+    ) -> set[str]:
+        """Have the table hold, under these keys (values of the column `key`), exactly these rows and no others.
+
+        Only keys whose rows differ are written; they are returned. Raises Misfit.
+        """
+
     def delete(self, table: str, column: str, values: Iterable[str]) -> None:
         """Delete the rows whose column holds one of the values."""
 

@@ -95,7 +95,10 @@ DEAD_LETTERS: Sequence[Column] = (
     *_times("first_tried_at", "last_tried_at"),
     *_numbers("deliveries"),
     Column("entry", ColumnType.JSON),
+    *_texts("settled"),
+    *_times("settled_at"),
 )
+"""`settled` is `retried` or `dropped`, null for a letter that lies in `<stream>.dead` still."""
 
 STATES: Sequence[Column] = (
     *_texts("object", "record_id"),

@@ -102,6 +102,38 @@ class DuckDBTransaction:
                 self._con.execute(f"DELETE FROM {table_name(table)} AS t USING {_KEYS} AS k WHERE {same}")
         self._insert(table, stage if last is None else stage.take(last))
 
+    def differing(
+        self, table: str, key: str, keys: Iterable[str], columns: Sequence[Column], rows: Sequence[Row]
+    ) -> set[str]:
+        """See protocol.Transaction."""
+        differing = self._differing(table, key, keys, self._staged(table, columns, rows))
+        return set(differing.column(0).to_pylist())
+
+    def make_equal(
+        self, table: str, key: str, keys: Iterable[str], columns: Sequence[Column], rows: Sequence[Row]
+    ) -> set[str]:
+        """See protocol.Transaction."""
+        stage = self._staged(table, columns, rows)
+        differing = self._differing(table, key, keys, stage)
+        if differing.num_rows:
+            with self._registered(_KEYS, differing), self._registered(_STAGE, stage):
+                by = identifier(key)
+                self._con.execute(f"DELETE FROM {table_name(table)} AS t USING {_KEYS} AS k WHERE t.{by} = k.key")
+                self._con.execute(
+                    f"INSERT INTO {table_name(table)} BY NAME "
+                    f"SELECT * FROM {_STAGE} WHERE {by} IN (SELECT key FROM {_KEYS})"
+                )
+        return set(differing.column(0).to_pylist())
+
+    def _differing(self, table: str, key: str, keys: Iterable[str], stage: pa.Table) -> pa.Table:
+        listed, by = ", ".join(identifier(name) for name in stage.column_names), identifier(key)
+        with self._keys(keys) as some:
+            if not some:
+                return pa.table({"key": pa.array([], pa.string())})
+            there = f"SELECT {listed} FROM {table_name(table)} WHERE {by} IN (SELECT key FROM {_KEYS})"
+            with self._registered(_STAGE, stage):
+                return self._table(_differing(by, f"SELECT {listed} FROM {_STAGE}", there))
+
     def delete(self, table: str, column: str, values: Iterable[str]) -> None:
         """See protocol.Transaction."""
         with self._keys(values) as some:
@@ -339,6 +371,18 @@ def _shape_of(kind: str) -> Digits | None:
 
 def _shape(column: Column) -> Digits | None:
     return Digits(column.precision, column.scale) if column.type is ColumnType.DECIMAL else None
+
+
+def _differing(key: str, wanted: str, there: str) -> str:
+    """Return the SELECT of the keys under which two SELECTs disagree; no row of `wanted` comes twice.
+
+    What is wanted and not there differs; and if all that is wanted is there, any more shows in the count.
+    """
+    counts = [f"SELECT {key} AS key, count(*) AS n FROM ({select}) GROUP BY ALL" for select in (wanted, there)]
+    return (
+        f"SELECT {key} AS key FROM ({wanted} EXCEPT {there}) UNION SELECT coalesce(w.key, t.key) "
+        f"FROM ({counts[0]}) AS w FULL JOIN ({counts[1]}) AS t ON t.key = w.key WHERE w.n IS DISTINCT FROM t.n"
+    )
 
 
 def _last_of_each_key(stage: pa.Table, key: Sequence[str]) -> pa.Array | None:

@@ -3,9 +3,10 @@
     POST /api/sql  {"sql": "SELECT ...", "limit": 100, "timeout_seconds": 60}
         -> {"columns": [{"name", "type"}], "rows": [{...}], "truncated": false}
         -> an Arrow IPC stream with `Accept: application/vnd.apache.arrow.stream`
-    GET /livez     -> {"status": "ok"}
+    GET /livez, /readyz, /metrics: see integration.web.probes
 
-Errors are {"error": sentence, "kind": "usage" | "config" | "unreachable" | "run"}.
+Errors are {"error": sentence, "kind": "usage" | "config" | "unreachable" | "run"}; 503 says that the store is not open
+at the moment, and that asking again may help.
 """
 
 import hmac
@@ -27,6 +28,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from integration.core import exactjson
 from integration.errors import ConfigError, HeadraceError, UnreachableError, UsageError
 from integration.store import answers
+from integration.web.probes import NOT_CACHED, Probes, probe_routes
 
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 JSON_ROWS = 10_000
@@ -43,8 +45,10 @@ Run = Callable[[str, int | None, float], pa.Table]
 log = logging.getLogger("headrace.web")
 
 
-def query_app(run: Run, *, token: str | None, allowed_hosts: Collection[str] = LOOPBACK_HOSTS) -> Starlette:
-    """Make the ASGI application.
+def query_app(
+    run: Run, *, token: str | None, allowed_hosts: Collection[str] = LOOPBACK_HOSTS, probes: Probes | None = None
+) -> Starlette:
+    """Make the ASGI application. An UnreachableError of `run` says that the store is not open now.
 
     `allowed_hosts` are the host names a request may carry (`*` for any): a web page that points its own name at
     this machine is turned away. `token`, where given, must come as `Authorization: Bearer ...`.
@@ -59,16 +63,20 @@ def query_app(run: Run, *, token: str | None, allowed_hosts: Collection[str] = L
         except _RefusedError as refused:
             return _error(str(refused), refused.kind, refused.status)
         except HeadraceError as error:
-            return _error(str(error), _kind(error), 400 if isinstance(error, UsageError) else 500)
+            return _error(str(error), _kind(error), _status(error))
         except Exception:
             log.exception("query failed")
             return _error("The query failed inside headrace: its log says why.", "run", 500)
 
-    async def live(_: Request) -> Response:
-        return _json({"status": "ok"}, 200)
+    def refusal(request: Request) -> Response | None:
+        try:
+            _check_token(request, token)
+        except _RefusedError as refused:
+            return _error(str(refused), refused.kind, refused.status)
+        return None
 
     app = Starlette(
-        routes=[Route("/api/sql", sql, methods=["POST"]), Route("/livez", live)],
+        routes=[Route("/api/sql", sql, methods=["POST"]), *probe_routes(probes or Probes(), refusal)],
         exception_handlers={404: _not_found, 405: _not_found},
     )
     app.add_middleware(_KnownHosts, hosts=frozenset(host.lower() for host in allowed_hosts))
@@ -155,7 +163,7 @@ def _check_token(request: Request, token: str | None) -> None:
         return
     given = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
     if not hmac.compare_digest(given.encode(), token.encode()):
-        raise _RefusedError("This store asks for a token: send it as `Authorization: Bearer ...`.", 401, "config")
+        raise _RefusedError("A token is asked for here: send it as `Authorization: Bearer ...`.", 401, "config")
 
 
 async def _body(request: Request) -> bytes:
@@ -210,14 +218,11 @@ def _arrow(table: pa.Table) -> Response:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as stream:
         stream.write_table(table)
-    return Response(sink.getvalue().to_pybytes(), media_type=answers.ARROW_STREAM, headers=_NOT_CACHED)
-
-
-_NOT_CACHED = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+    return Response(sink.getvalue().to_pybytes(), media_type=answers.ARROW_STREAM, headers=NOT_CACHED)
 
 
 def _json(value: Any, status: int) -> Response:
-    return Response(exactjson.dumps(value), status, _NOT_CACHED, "application/json")
+    return Response(exactjson.dumps(value), status, NOT_CACHED, "application/json")
 
 
 def _error(sentence: str, kind: str, status: int) -> Response:
@@ -226,6 +231,12 @@ def _error(sentence: str, kind: str, status: int) -> Response:
 
 async def _not_found(request: Request, _: Exception) -> Response:
     return _error(f"There is no {request.method} {request.url.path} here: POST SQL to /api/sql.", "usage", 404)
+
+
+def _status(error: HeadraceError) -> int:
+    if isinstance(error, UsageError):
+        return 400
+    return 503 if isinstance(error, UnreachableError) else 500
 
 
 def _kind(error: HeadraceError) -> str:

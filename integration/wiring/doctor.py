@@ -1,84 +1,29 @@
 """`headrace doctor`: what is wrong with the set-up, and how to fix it. Each check stands alone."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from enum import StrEnum
-from typing import Any
+from collections.abc import Callable, Iterator
 
-from integration.core.catalog import from_json
-from integration.core.identity import SPACE
-from integration.core.schema_changes import GONE
-from integration.core.whereabouts import named
 from integration.errors import HeadraceError
-from integration.settings import Settings, mask_url
-from integration.store.answers import rows
-from integration.store.quoting import literal
-from integration.store.reader import Reader
-from integration.stream import inspect
-from integration.stream.connection import answering
-from integration.stream.metrics import reread_since
-from integration.wiring import parts, reading
+from integration.settings import Settings
+from integration.wiring import reading
+from integration.wiring.checks import Check, State, machine, redis, salesforce, store, streams
 from integration.wiring.streams import existing_streams, has_streams
 
-_SKEW_SECONDS = 60
+__all__ = ["Check", "State", "checks"]
+
 _FIRST_SYNC = "run: headrace sync"
 
-_TWICE = """
-SELECT 'users' AS "table", user_id AS key FROM users GROUP BY 2 HAVING count(*) > 1
-UNION ALL SELECT 'accounts', account_id FROM accounts GROUP BY 2 HAVING count(*) > 1
-UNION ALL SELECT 'identities', alias FROM identities GROUP BY 2 HAVING count(*) > 1
-UNION ALL SELECT 'events', event_id FROM events GROUP BY 2 HAVING count(*) > 1
-"""
-_WITHOUT_USER = "SELECT count(*) AS n FROM identities WHERE user_id NOT IN (SELECT user_id FROM users)"
-_WITHOUT_PERSON = """
-SELECT count(*) AS n FROM headrace.states
-WHERE object IN ('Contact', 'Lead') AND record_id NOT IN (SELECT alias FROM identities)
-"""
 
-_DRIFT = (
-    'SELECT object, field, kind, note, "at" FROM schema_log WHERE "at" > now() - INTERVAL 7 DAY ORDER BY "at", rowid'
-)
-_MAIL_COLUMNS = """
-SELECT table_name, column_name FROM duckdb_columns() WHERE schema_name = 'salesforce'
-AND table_name IN ('contact', 'lead') AND column_name IN ('email', 'isconverted')
-"""
-_SWEEPS = """
-SELECT object, ended_at, coalesce(missing, 0) + coalesce(stale, 0) + coalesce(ghosts, 0) AS differences,
-       coalesce(repaired, 0) AS repaired
-FROM reconciliations WHERE coalesce(kind, 'sweep') = 'sweep'
-QUALIFY row_number() OVER (PARTITION BY object ORDER BY ended_at DESC) = 1 ORDER BY ended_at
-"""
-_DESCRIPTIONS = "SELECT object, body::VARCHAR AS body FROM headrace.schemas ORDER BY since"
+def checks(settings: Settings, *, offline: bool = False) -> Iterator[Check]:
+    """Run every check, without those that ask Salesforce if `offline`; one that can't be made is a failure with its
+    own remedy."""
+    parts = {"headrace": machine.checks, "redis": _redis, "store": _store}
+    for name, part in (parts if offline else parts | {"salesforce": salesforce.checks}).items():
+        yield from _guarded(name, part, settings)
 
 
-class State(StrEnum):
-    """How a check came out."""
-
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One line of the doctor: what was looked at, what was found, and what to do about it."""
-
-    name: str
-    state: State
-    sentence: str
-    remedy: str = ""
-
-
-def checks(settings: Settings) -> Iterator[Check]:
-    """Run every check; one that can't be made is a failure with its own remedy."""
-    for name, check in (("redis", _redis), ("store", _store), ("salesforce", _salesforce)):
-        yield from _guarded(name, check, settings)
-
-
-def _guarded(name: str, check: Callable[[Settings], Iterator[Check]], settings: Settings) -> Iterator[Check]:
+def _guarded(name: str, part: Callable[[Settings], Iterator[Check]], settings: Settings) -> Iterator[Check]:
     try:
-        yield from check(settings)
+        yield from part(settings)
     except HeadraceError as error:
         yield Check(name, State.FAIL, str(error))
 
@@ -87,31 +32,9 @@ def _redis(settings: Settings) -> Iterator[Check]:
     if not has_streams(settings):
         yield Check("redis", State.WARN, f"there are no streams at {settings.redis_directory} yet", _FIRST_SYNC)
         return
-    with existing_streams(settings) as streams:
-        client = streams.client
-        with answering(client):
-            info = client.info("server")
-            policy = client.config_get("maxmemory-policy").get("maxmemory-policy")
-            appending = client.config_get("appendonly").get("appendonly")
-        version = str(info.get("valkey_version") or info.get("redis_version"))
-        place = "the embedded Valkey" if settings.redis.url == "embedded" else mask_url(settings.redis.url)
-        yield Check("redis", State.OK, f"{place} answers, version {version}")
-        if policy != "noeviction":
-            yield Check(
-                "redis memory", State.FAIL, f"maxmemory-policy is {policy}, so a full server drops entries",
-                "set maxmemory-policy to noeviction in its configuration",
-            )  # fmt: skip
-        if appending != "yes":
-            yield Check(
-                "redis persistence", State.WARN, "appendonly is off, so a crash of the server loses entries",
-                "set appendonly to yes in its configuration",
-            )  # fmt: skip
-        dead = {s.name: s.dead for s in inspect.streams(client) if s.dead}
-        for name, count in dead.items():
-            yield Check(
-                "dead letters", State.WARN, f"{name} has given up {count}",
-                f"look at them with: headrace streams peek {name}.dead",
-            )  # fmt: skip
+    with existing_streams(settings) as reached:
+        yield from redis.checks(settings, reached.client)
+        yield from streams.checks(settings, reached.client)
 
 
 def _store(settings: Settings) -> Iterator[Check]:
@@ -119,155 +42,4 @@ def _store(settings: Settings) -> Iterator[Check]:
         yield Check("store", State.WARN, f"there is no store at {settings.store_path} yet", _FIRST_SYNC)
         return
     with reading.reader(settings) as reader:
-        yield from _tables(settings, reader)
-
-
-def _tables(settings: Settings, reader: Reader) -> Iterator[Check]:
-    count = rows(reader.query("SELECT count(*) AS n FROM users"))[0]["n"]
-    yield Check("store", State.OK, f"{settings.store_path} answers, {count:,} people")
-    twice = rows(reader.query(_TWICE, limit=5))
-    if twice:
-        shown = ", ".join(f"{r['table']} {r['key']}" for r in twice)
-        yield Check(
-            "one row each", State.FAIL, f"rows stand twice: {shown}", "rebuild the store from an empty file and sync"
-        )
-    astray = rows(reader.query(_WITHOUT_USER))[0]["n"] + rows(reader.query(_WITHOUT_PERSON))[0]["n"]
-    if astray:
-        yield Check("identity", State.FAIL, f"{astray:,} aliases or records belong to nobody",
-                    "rebuild the store from an empty file and sync")  # fmt: skip
-    wrong = _not_as_defined(reader)
-    if wrong:
-        yield Check(
-            "users", State.FAIL, f"{wrong:,} rows of users are not what headrace.users_defined says",
-            "rebuild the store from an empty file and sync, and report how it came about",
-        )  # fmt: skip
-    if not (twice or astray or wrong):
-        yield Check("tables", State.OK, "every person stands once, as defined; so do accounts, aliases and events")
-
-    yield from _drift(rows(reader.query(_DRIFT)))
-    yield from _shared_mailboxes(reader, settings.identity.max_cluster)
-    yield from _sweeps(rows(reader.query(_SWEEPS)))
-    yield from _calculated(settings, reader)
-
-
-def _drift(log: list[dict[str, Any]]) -> Iterator[Check]:
-    """One line for each kind of change of each object that has not been undone since."""
-    found: dict[tuple[str, str], dict[str, str]] = {}
-    for row in log:
-        name, field, kind = row["object"], row["field"], row["kind"]
-        if kind in ("added", "shown", "removed"):
-            for other in ("came", "went"):
-                found.get((name, other), {}).pop(field, None)
-        if kind == "removed" and row["note"] == GONE:
-            found.setdefault((name, "went"), {})[field] = row["at"]
-        elif kind in ("added", "shown"):
-            found.setdefault((name, "came"), {})[field] = row["at"]
-        elif kind == "retyped" and (row["note"] or "").endswith("a new column"):
-            found.setdefault((name, "retyped"), {})[field] = row["at"]
-    for (name, what), fields in sorted(found.items()):
-        if fields:
-            yield _drifted(name, what, fields)
-
-
-def _drifted(name: str, what: str, fields: Mapping[str, str]) -> Check:
-    count, are, have = (f"{len(fields)} fields", "are", "have") if len(fields) > 1 else ("1 field", "is", "has")
-    told, since = f"{name}: {count}", f"({named(fields)}) since {min(fields.values())}"
-    if what == "came":
-        return Check("fields", State.OK, f"{told} {are} new or shown again {since}")
-    if what == "went":
-        return Check(
-            "fields", State.WARN, f"{told} {are} no longer shown to this login {since}; the last values are kept",
-            "restore access (Setup > Permission Sets), or leave it so",
-        )  # fmt: skip
-    return Check(
-        "fields", State.WARN, f"{told} {have} another type {since}, so the values are in a new column",
-        f"see which: headrace sql \"SELECT * FROM schema_log WHERE kind = 'retyped' AND object = '{name}'\"",
-    )  # fmt: skip
-
-
-def _shared_mailboxes(reader: Reader, most: int) -> Iterator[Check]:
-    columns = {(r["table_name"], r["column_name"]) for r in rows(reader.query(_MAIL_COLUMNS))}
-    selects = []
-    for table in ("contact", "lead"):
-        if (table, "email") in columns:
-            live = "NOT is_deleted" + (" AND NOT isconverted" if (table, "isconverted") in columns else "")
-            mail = f"lower(trim(email, {literal(SPACE)}))"
-            selects.append(f"SELECT {mail} AS email FROM salesforce.{table} WHERE {live} AND {mail} <> ''")
-    if not selects:
-        return
-    each = " UNION ALL ".join(selects)
-    sql = f"SELECT count(*) AS n FROM (SELECT email FROM ({each}) GROUP BY email HAVING count(*) > {most:d})"
-    count = rows(reader.query(sql))[0]["n"]
-    if count:
-        what = "1 e-mail address is" if count == 1 else f"{count:,} e-mail addresses are"
-        yield Check(
-            "identity", State.WARN,
-            f"{what} used by more than {most} records each, so {'it does' if count == 1 else 'they do'} not make one "
-            "person", "raise identity.max_cluster, or clean them up in Salesforce",
-        )  # fmt: skip
-
-
-def _sweeps(last: list[dict[str, Any]]) -> Iterator[Check]:
-    if not last:
-        yield Check("sweep", State.OK, "the store has never been held against Salesforce", "do it with: headrace sweep")
-        return
-    open_ones = [r for r in last if r["differences"] > r["repaired"]]
-    for row in open_ones:
-        yield Check(
-            "sweep", State.WARN, f"{row['object']}: the sweep of {row['ended_at']} left "
-            f"{row['differences'] - row['repaired']:,} of {row['differences']:,} differences",
-            f"run: headrace sweep {row['object']}; for one record: headrace why RECORD_ID",
-        )  # fmt: skip
-    if not open_ones:
-        yield Check("sweep", State.OK, f"the last sweeps left no difference, the oldest at {last[0]['ended_at']}")
-
-
-def _calculated(settings: Settings, reader: Reader) -> Iterator[Check]:
-    """Tell how many fields are known as of their last re-reading only."""
-    newest = {r["object"]: from_json(r["body"]) for r in rows(reader.query(_DESCRIPTIONS))}
-    counts = {name: sum(f.calculated for f in schema.fields) for name, schema in newest.items()}
-    total, objects = sum(counts.values()), sum(1 for count in counts.values() if count)
-    if not total or not has_streams(settings):
-        return
-    with existing_streams(settings) as streams:
-        since = {name: at for name, at in reread_since(streams.client).items() if counts.get(name)}
-    if since:
-        known = f"the longest ago of {len(since)} read again: {min(since.values())}"
-        yield Check("formulas", State.OK, f"{total} calculated fields of {objects} objects move unseen; {known}")
-
-
-def _not_as_defined(reader: Reader) -> int:
-    """Count the rows in which the table `users` and its defining query differ."""
-    there = rows(reader.query("SELECT view_name FROM duckdb_views() WHERE view_name = 'users_defined'"))
-    if not there:
-        return 0
-    columns = ", ".join(f'"{r["column_name"]}"' for r in rows(reader.query("DESCRIBE headrace.users_defined")))
-    table, defined = f"SELECT {columns} FROM users", f"SELECT {columns} FROM headrace.users_defined"
-    sql = f"SELECT count(*) AS n FROM (({table} EXCEPT {defined}) UNION ALL ({defined} EXCEPT {table}))"
-    return int(rows(reader.query(sql))[0]["n"])
-
-
-def _salesforce(settings: Settings) -> Iterator[Check]:
-    parts.watched_objects(settings)
-    source = parts.salesforce(settings)
-    shown = {str(o["name"]) for o in source.objects()}
-    yield Check("salesforce", State.OK, f"logged in to org {source.org_id}, {len(shown)} objects visible")
-    for name in settings.watched:
-        if name not in shown:
-            yield Check(
-                f"object {name}", State.WARN, f"the login does not see {name}",
-                "grant the integration user read access to it (Setup > Permission Sets), or set "
-                f"objects.{name}.enabled = false",
-            )  # fmt: skip
-    skew = abs((datetime.fromisoformat(source.server_time) - datetime.now(UTC)).total_seconds())
-    if skew > _SKEW_SECONDS:
-        yield Check(
-            "clock", State.WARN, f"this machine's clock and Salesforce's differ by {skew:,.0f} s",
-            "headrace goes by Salesforce's; set this one by NTP so that logs agree",
-        )  # fmt: skip
-    usage = source.api_usage
-    refused = parts.check_budget(settings, source)
-    if refused is not None:
-        yield Check("api calls", State.WARN, str(refused), "raise salesforce.api_budget_percent, or poll less often")
-    elif usage is not None:
-        yield Check("api calls", State.OK, f"{usage[0]:,} of {usage[1]:,} used in the last 24 hours")
+        yield from store.checks(settings, reader)

@@ -21,6 +21,7 @@ from integration.store.duckdb import DuckDBStore
 from integration.store.owner import find_owner
 from integration.stream import names
 from integration.stream.connection import Client, answering
+from integration.stream.pressure import Gate
 from integration.stream.publish import Publisher
 from integration.wiring.clock import now
 from integration.wiring.reading import patiently
@@ -81,13 +82,15 @@ def flattener(settings: Settings, store: DuckDBStore, client: Client) -> Flatten
     return Flattener(store, rules(settings), now=now, fetch_schema=fetch)
 
 
-def poller(settings: Settings, source: SalesforceClient, client: Client) -> tuple[Poller, list[ObjectSchema]]:
-    """Return a poller that has described its objects, and what it found.
+def poller(
+    settings: Settings, source: SalesforceClient, client: Client, gate: Gate | None = None
+) -> tuple[Poller, list[ObjectSchema]]:
+    """Return a poller that has described its objects, and what it found. Before it publishes it waits at the gate.
 
     Raises ConfigError when a setting names an object or a lookup field that the org does not show. An object that was
     read before and is hidden now is skipped with a sentence, like every other.
     """
-    publisher = Publisher(client)
+    publisher = Publisher(client, gate)
     objects = [*watched_objects(settings), *_enriched(settings, source)]
     objects += _histories(settings, objects)
     objects = [replace(o, required=o.required and publisher.cursor(o.name) is None) for o in objects]

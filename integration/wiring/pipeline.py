@@ -14,6 +14,7 @@ import structlog
 
 from consumers.app import Consumer
 from consumers.apply import Applied
+from integration import tracing
 from integration.core.catalog import ObjectSchema
 from integration.errors import HeadraceError, UnreachableError
 from integration.settings import Settings
@@ -22,9 +23,12 @@ from integration.source.poll import CycleReport, Poller
 from integration.store.duckdb import DuckDBStore
 from integration.stream import groups
 from integration.stream.connection import answering
+from integration.stream.pressure import Gate
 from integration.wiring import parts
 from integration.wiring.clock import now
 from integration.wiring.governor import Governor
+from integration.wiring.health import Health
+from integration.wiring.measures import Measures
 from integration.wiring.streams import Streams
 
 log = structlog.get_logger()
@@ -57,9 +61,15 @@ class Progress:
     interrupted: bool = False
     """True when Ctrl-C ended the work."""
     on_change: Callable[["Progress", Applied | None], None] = lambda _progress, _applied: None
+    measures: Measures | None = None
+    """The numbers that the worker shows, if it shows any."""
+    health: Health | None = None
+    """Where the poller reports how it is."""
 
     def stored(self, applied: Applied) -> None:
         """Count a committed batch."""
+        if self.measures is not None:
+            self.measures.stored(applied)
         self.applied.add(applied)
         self.applied.rejects.clear()
         self.dead.update(reject.entry.stream for reject in applied.rejects)
@@ -67,6 +77,8 @@ class Progress:
 
     def cycled(self, report: CycleReport) -> None:
         """Count a cycle of the poller."""
+        if self.measures is not None:
+            self.measures.cycled(report)
         self.read += report.rows_read
         self.published += report.published
         for name, count in report.objects.items():
@@ -121,6 +133,15 @@ class Polling:
         self._progress = progress
         self._poller: Poller | None = None
         self._governor = Governor(settings, source, streams.client, by=by)
+        self._should_stop: Callable[[], bool] = lambda: False
+        self.gate = Gate(
+            streams.client,
+            high=settings.streams.high_water,
+            memory_percent=settings.streams.memory_percent,
+            should_stop=self._is_to_stop,
+            on_change=self._pressed,
+        )
+        """What everything that publishes waits at."""
 
     @property
     def schemas(self) -> list[ObjectSchema]:
@@ -129,12 +150,13 @@ class Polling:
 
     def describe(self) -> list[ObjectSchema]:
         """Log in and read what the objects look like."""
-        self._poller, schemas = parts.poller(self._settings, self._source, self._streams.client)
+        self._poller, schemas = parts.poller(self._settings, self._source, self._streams.client, self.gate)
         return schemas
 
     def once(self, *, should_stop: Callable[[], bool]) -> None:
         """Poll every object until caught up, histories and the delete log included, as `headrace sync` does."""
         self._ready()
+        self._should_stop = should_stop
         self._check_budget()
         self._governor.may_poll()
         self.poll(deleted=True, should_stop=should_stop)
@@ -145,10 +167,14 @@ class Polling:
         to: the next poll goes on from there."""
         poller = self._ready()
         self._check_budget()
-        if deleted:
-            # First, because it tells of transactions that are open: their rows may show in no page of this poll.
-            self._count(poller.deleted())
-        self._count(poller.cycle(should_stop=should_stop, histories=deleted))
+        began = time.monotonic()
+        with tracing.span("poll cycle"):
+            if deleted:
+                # First, because it tells of transactions that are open: their rows may show in no page of this poll.
+                self._count(poller.deleted())
+            self._count(poller.cycle(should_stop=should_stop, histories=deleted))
+        if self._progress.measures is not None:
+            self._progress.measures.polled(time.monotonic() - began, len(poller.skipped))
 
     def for_ever(
         self,
@@ -160,6 +186,8 @@ class Polling:
         """Poll at the interval of the settings, or as slowly as the API budget asks for; what passes by itself (no
         answer, no calls left) is waited out. `announce` is told of objects that have come to look different."""
         self._ready()
+        self._should_stop = stop.is_set
+        self._report("The first poll is under way.")
         next_slow = 0.0
         while not stop.is_set():
             try:
@@ -171,11 +199,44 @@ class Polling:
                     next_slow = time.monotonic() + _SLOW_BEAT_SECONDS if slow else next_slow
                 self._tell()
                 pause = self._governor.cycled(self._progress.published)
+                self._report()
                 if after_poll is not None and not stop.is_set():
                     after_poll.beat(pause, self._governor.spare_calls)
                 _rest(pause, stop, after_poll)
             except UnreachableError as error:
+                self._report(failure=error)
                 stop.wait(self._governor.failed(error))
+
+    def _is_to_stop(self) -> bool:
+        return self._should_stop()
+
+    def _pressed(self, sentence: str | None) -> None:
+        """Say that publishing waits, or that it goes on."""
+        if sentence is None:
+            log.info("polling goes on")
+        else:
+            log.warning("polling waits", detail=sentence)
+        if self._progress.measures is not None:
+            self._progress.measures.paused("back-pressure", sentence is not None)
+        if self._progress.health is not None:
+            self._progress.health.ok("poller", sentence or "")
+
+    def _report(self, note: str = "", *, failure: HeadraceError | None = None) -> None:
+        """Say how the poller is to whoever watches the worker; one that pauses for the API budget is well."""
+        measures, health, pace = self._progress.measures, self._progress.health, self._governor.pace
+        if measures is not None:
+            measures.called(self._source.calls)
+            measures.budgeted(self._governor.usage, self._settings.salesforce.api_budget_percent, pace)
+            if failure is not None:
+                measures.poll_failed()
+            elif pace.paused:
+                measures.poll_left_out()
+        if health is None:
+            return
+        if failure is not None:
+            health.broken("poller", str(failure))
+        else:
+            health.ok("poller", f"Polling pauses, because {pace.reason}." if pace.paused else note)
 
     def _check_budget(self) -> None:
         refused = parts.check_budget(self._settings, self._source)
@@ -270,6 +331,7 @@ async def drain_while(
         progress.polled = True
         while not await asyncio.to_thread(_empty, streams, consumer):
             await _either(asyncio.sleep(_LOOK_SECONDS), consumer)
+        await consumer.tidy()
     finally:
         stop.set()
         await consumer.stop()
@@ -292,6 +354,7 @@ async def consume_for_ever(
         while not stopping.done():
             for name in await asyncio.to_thread(parts.stream_names, settings, streams.client):
                 await consumer.follow(name)
+            await _either(consumer.tidy(), consumer)
             await _either(asyncio.wait({stopping}, timeout=_NEW_STREAMS_SECONDS), consumer)
     finally:
         stopping.cancel()
@@ -312,7 +375,16 @@ def consumer(
     flattener = parts.flattener(settings, store, streams.client)
     flattener.announce(described)
     found = parts.stream_names(settings, streams.client, [schema.object for schema in described])
-    return Consumer(streams.url, streams.client, flattener, found, now=now, on_applied=progress.stored)
+    return Consumer(
+        streams.url,
+        streams.client,
+        flattener,
+        found,
+        now=now,
+        on_applied=progress.stored,
+        keep=settings.streams.keep,
+        max_dead_in_a_row=settings.streams.max_dead_in_a_row,
+    )
 
 
 def _empty(streams: Streams, consumer: Consumer) -> bool:

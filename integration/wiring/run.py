@@ -1,55 +1,53 @@
-"""`headrace run`: long-running workers, until a signal ends them."""
+"""`headrace run`: long-running workers, until a signal ends them.
+
+A worker outlives what it works with: when Redis, the store or its disk goes away, everything is taken down, and put up
+again when it is back. Only a first start ends in an error, for there the settings may be wrong.
+"""
 
 import asyncio
 import signal
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
-from enum import StrEnum
-from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
-from consumers.app import Consumer
-from integration.core.catalog import ObjectSchema
-from integration.errors import HeadraceError
+from integration import __version__, tracing
+from integration.errors import FencedError, UnreachableError
 from integration.settings import Settings
-from integration.source.client import SalesforceClient
-from integration.store.duckdb import DuckDBStore
-from integration.wiring import owner, parts, pipeline
-from integration.wiring.pipeline import Polling, Progress
-from integration.wiring.streams import Streams, open_streams
-from integration.wiring.sweep import Sweeper, tools_for
+from integration.store.owner import StoreOwnedError
+from integration.wiring import pipeline
+from integration.wiring.health import Health, components
+from integration.wiring.measures import Measures
+from integration.wiring.owner import WorkerDoor
+from integration.wiring.pipeline import Progress
+from integration.wiring.shift import Role, Shift, Telling
+
+__all__ = ["Role", "run"]
 
 log = structlog.get_logger()
 
-_GRACE_SECONDS = 15.0
-
-
-class Role(StrEnum):
-    """Which workers a process runs; on DuckDB, `all` in one process is the way."""
-
-    ALL = "all"
-    POLLER = "poller"
-    CONSUMER = "consumer"
-    WEB = "web"
+_BEAT_SECONDS: Final = 0.1
+_LOOK_SECONDS: Final = 0.5
+_LONGEST_PAUSE_SECONDS: Final = 30.0
 
 
 def run(
     settings: Settings,
     role: Role = Role.ALL,
     *,
+    standby: bool = False,
     on_change: Callable[[Progress, Any], None] | None = None,
-    on_ready: Callable[[str | None], None] | None = None,
+    on_ready: Callable[[str], None] | None = None,
     stop: threading.Event | None = None,
 ) -> Progress:
     """Work until SIGTERM, SIGINT or `stop`; then finish the batches in hand (15 s at most) and return.
 
-    `on_ready` gets the address of the query endpoint (None where the role has none) once everything is connected.
+    `standby` waits while another worker owns the store or polls the org, and takes over when it is gone. `on_ready`
+    gets the address of the worker's HTTP server once everything is connected.
     """
     progress = Progress(on_change=on_change or _log_change)
-    worker = _Worker(settings, role, progress, on_ready or (lambda _url: None), stop or threading.Event())
+    worker = _Worker(settings, role, progress, on_ready or (lambda _: None), stop or threading.Event(), standby)
     asyncio.run(worker.run())
     return progress
 
@@ -60,122 +58,99 @@ def _log_change(_: Progress, applied: Any) -> None:
 
 
 class _Worker:
-    """One run of the workers. `stop` ends the threads, `_stopping` the event loop."""
+    """One shift after the other, until told to stop."""
 
     def __init__(
         self,
         settings: Settings,
         role: Role,
         progress: Progress,
-        on_ready: Callable[[str | None], None],
+        on_ready: Callable[[str], None],
         stop: threading.Event,
+        standby: bool,
     ) -> None:
         self._settings, self._role, self._progress = settings, role, progress
         self._on_ready = on_ready
-        self._stop = stop
-        self._stopping = asyncio.Event()
+        self._standby = standby
+        measures = Measures(settings, role=role, polls=role.polls, consumes=role.consumes)
+        has_store = role is not Role.POLLER
+        health = Health(*components(polls=role.polls, consumes=role.consumes, has_store=has_store))
+        progress.measures, progress.health = measures, health
+        self._told = Telling(health, measures)
+        self._door = WorkerDoor(settings, health=health, measures=measures, has_store=has_store)
+        self._quit = stop
+        self._shift: Shift | None = None
+        self._was_ready = False
 
     async def run(self) -> None:
-        """Connect everything, then work until told to stop."""
+        """Work until told to stop."""
         pipeline.tell_in_one_line()
         self._listen()
-        relay = asyncio.create_task(self._relay())
+        tasks = [asyncio.create_task(self._relay()), asyncio.create_task(self._beat())]
+        endpoint = self._settings.telemetry.otlp_endpoint
         try:
-            with ExitStack() as stack:
-                await self._work(stack)
+            with tracing.sending(endpoint, version=__version__, role=self._role), self._door:
+                await self._keep_working()
         finally:
-            relay.cancel()
+            for task in tasks:
+                task.cancel()
 
-    async def _work(self, stack: ExitStack) -> None:
-        settings, role = self._settings, self._role
-        polls, consumes = role in (Role.ALL, Role.POLLER), role in (Role.ALL, Role.CONSUMER)
-        # First, because it is the likeliest to be incomplete, and nothing has been made yet.
-        source = parts.salesforce(settings) if polls else None
-        url = None
-        jobs: list[Any] = []
-        described: list[ObjectSchema] = []
-        store = stack.enter_context(parts.open_store(settings)) if role is not Role.POLLER else None
-        if store is not None:
-            url = stack.enter_context(owner.answering_queries(settings, store, port=settings.web.port))
-        streams = stack.enter_context(open_streams(settings)) if polls or consumes else None
-        polling = None
-        if source is not None and streams is not None:
-            polling = Polling(settings, source, streams, self._progress)
-            schemas = await self._unless_stopped(pipeline.in_thread(polling.describe))
-            if schemas is None:
-                return
-            described = schemas
-        consumer, started = None, asyncio.Event()
-        if consumes and store is not None and streams is not None:
-            consumer = pipeline.consumer(settings, store, streams, self._progress, described)
-            jobs.append(pipeline.consume_for_ever(settings, consumer, streams, self._stopping, started))
+    async def _keep_working(self) -> None:
+        failures = 0
+        while not self._quit.is_set():
+            shift = self._shift = Shift(
+                self._settings, self._role, self._progress, self._door, self._told, stands_by=self._stands_by
+            )
+            try:
+                await shift.work(self._ready)
+            except (UnreachableError, FencedError) as error:
+                failures = 0 if shift.is_ready else failures + 1
+                if not self._may_wait_for(error):
+                    raise
+                await self._wait(error, failures)
+
+    @property
+    def _stands_by(self) -> bool:
+        return self._standby or self._was_ready
+
+    def _may_wait_for(self, error: Exception) -> bool:
+        if self._quit.is_set():
+            return False
+        return self._was_ready or (self._standby and isinstance(error, StoreOwnedError | FencedError))
+
+    async def _wait(self, error: Exception, failures: int) -> None:
+        if isinstance(error, StoreOwnedError):
+            if failures <= 1:
+                log.info("standing by", detail=str(error))
+            pause = _LOOK_SECONDS
         else:
-            started.set()
-        if polling is not None and source is not None and streams is not None:
-            sweeper = self._sweeper(stack, source, streams, store, polling) if store is not None else None
-            announce = self._announcing(consumer)
-            poll = partial(polling.for_ever, self._stop, after_poll=sweeper, announce=announce)
-            jobs.append(pipeline.in_thread(poll))
-        work = [asyncio.ensure_future(job) for job in (*jobs, self._stopping.wait())]
-        ready = asyncio.ensure_future(started.wait())
-        await asyncio.wait({*work, ready}, return_when=asyncio.FIRST_COMPLETED)
-        if not ready.cancel():
-            self._on_ready(url)
-        await self._until_one_ends(work)
+            pause = min(2.0 ** min(failures, 10), _LONGEST_PAUSE_SECONDS)
+            log.warning("trying again", detail=str(error), in_seconds=pause)
+        until = asyncio.get_running_loop().time() + pause
+        while not self._quit.is_set() and asyncio.get_running_loop().time() < until:
+            await asyncio.sleep(_BEAT_SECONDS)
 
-    def _sweeper(
-        self, stack: ExitStack, source: SalesforceClient, streams: Streams, store: DuckDBStore, polling: Polling
-    ) -> Sweeper:
-        """Return what reconciles between two polls, and says so to those who ask for a sweep."""
-        tools = tools_for(
-            self._settings, source, streams.client, store, polling, should_stop=self._stop.is_set, keep_polling=True
-        )
-        sweeper = Sweeper(self._settings, tools, counts=self._progress.totals)
-        sweeper.announce()
+    def _ready(self) -> None:
+        if self._was_ready:
+            log.info("at work again")
+        else:
+            self._was_ready = True
+            self._on_ready(self._door.url)
 
-        def withdraw() -> None:
-            with suppress(HeadraceError):  # a Redis that is gone holds no requests
-                sweeper.withdraw()
-
-        stack.callback(withdraw)
-        return sweeper
-
-    @staticmethod
-    def _announcing(consumer: Consumer | None) -> Callable[[list[ObjectSchema]], None]:
-        """Return what tells the consumer, from the poller's thread, that objects have come to look different."""
-        if consumer is None:
-            return lambda _: None
-        loop = asyncio.get_running_loop()
-        return lambda schemas: asyncio.run_coroutine_threadsafe(consumer.announce(schemas), loop).result()
-
-    async def _unless_stopped(self, work: "asyncio.Future[Any]") -> Any:
-        """Return what the work returns, or None when it is not done by the time the worker is to stop."""
-        stopping = asyncio.ensure_future(self._stopping.wait())
-        await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        return work.result() if work.done() else None
-
-    async def _until_one_ends(self, jobs: "list[asyncio.Future[Any]]") -> None:
-        """Wait until one job ends, be it in an error or because the worker is to stop; then all others are to end."""
-        await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
-        self._end()
-        done, late = await asyncio.wait(jobs, timeout=_GRACE_SECONDS)
-        for job in late:
-            # Nothing is lost by it: what was published is in Redis, what was not is read again.
-            log.warning("stopped without waiting", detail="Salesforce, Redis or the store took too long to answer")
-            job.cancel()
-        for job in done:
-            job.result()
-
-    def _end(self) -> None:
-        self._stop.set()
-        self._stopping.set()
+    async def _beat(self) -> None:
+        """Show that the event loop runs."""
+        while True:
+            self._told.health.beat()
+            await asyncio.sleep(1)
 
     async def _relay(self) -> None:
-        """Pass a stop from another thread on to the event loop."""
-        while not self._stop.is_set():
-            await asyncio.sleep(0.1)
-        self._stopping.set()
+        """Pass a stop, from wherever it came, on to the shift."""
+        while not self._quit.is_set():
+            await asyncio.sleep(_BEAT_SECONDS)
+        while True:
+            if self._shift is not None:
+                self._shift.stop()
+            await asyncio.sleep(_BEAT_SECONDS)
 
     def _listen(self) -> None:
         """End on SIGTERM and SIGINT; where this is not the main thread, someone else looks after signals."""
@@ -185,7 +160,9 @@ class _Worker:
         def end(number: signal.Signals) -> None:
             log.info("stopping", detail="finishing the batches in hand")
             self._progress.interrupted = number is signal.SIGINT
-            self._end()
+            self._quit.set()
+            if self._shift is not None:
+                self._shift.stop()
 
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

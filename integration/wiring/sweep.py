@@ -16,9 +16,8 @@ from typing import Any, Final
 
 import structlog
 
-from integration.core import exactjson
 from integration.core.catalog import ObjectSchema
-from integration.errors import ConfigError, HeadraceError, UnreachableError, UsageError
+from integration.errors import HeadraceError, UnreachableError, UsageError
 from integration.settings import Settings
 from integration.source.client import SalesforceClient
 from integration.store import tables
@@ -26,15 +25,15 @@ from integration.store.duckdb import DuckDBStore
 from integration.store.owner import StoreOwnedError, find_owner
 from integration.store.protocol import Store
 from integration.stream.connection import Client, answering
-from integration.stream.names import SWEEP_REQUESTS, SWEEPER_KEY, SWEPT_KEY, sweep_answer_key
-from integration.wiring import owner, parts, pipeline
+from integration.stream.names import SWEEP_REQUESTS, SWEEPER_KEY, SWEPT_KEY
+from integration.wiring import asking, owner, parts, pipeline
 from integration.wiring.clock import now
 from integration.wiring.pipeline import Polling, Progress
 from integration.wiring.reconciling import StoppedError, Tools
 from integration.wiring.reread import Reread, Rereader, rereads
 from integration.wiring.streams import open_streams
 from integration.wiring.sweep_report import Finding, Ledger, SweepReport, ledger_rows, run_row
-from integration.wiring.sweep_requests import Request, ask
+from integration.wiring.sweep_requests import DESK, Request, ask
 from integration.wiring.sweeper import Sweep, SweepProgress
 
 __all__ = [
@@ -53,7 +52,6 @@ __all__ = [
 log = structlog.get_logger()
 
 _HOUR: Final = 3_600
-_ANSWER_KEPT_SECONDS: Final = 3_600
 
 OnChange = Callable[[SweepProgress], None]
 
@@ -199,12 +197,7 @@ class Sweeper:
             self._reply(request, told)
 
     def _reply(self, request: Request, told: Mapping[str, Any]) -> None:
-        key = sweep_answer_key(request.run_id)
-        with answering(self._tools.client):
-            pipe = self._tools.client.pipeline(transaction=True)
-            pipe.rpush(key, exactjson.dumps(told))
-            pipe.expire(key, _ANSWER_KEPT_SECONDS)
-            pipe.execute()
+        asking.reply(self._tools.client, DESK, request.run_id, told)
 
     def _is_time_to_sweep(self) -> bool:
         """Tell whether the last whole sweep is long enough ago; the first is so long after the first question."""
@@ -302,10 +295,7 @@ def sweep(
     Where a worker owns the store, that worker is asked to do it. Raises UsageError for an object that is not read,
     ConfigError where there is no store yet, and what a sync raises.
     """
-    if not settings.store_path.exists():
-        raise ConfigError(
-            f"There is no store at {settings.store_path} yet: run headrace sync (or headrace demo) first."
-        )
+    asking.check_store(settings)
     request = Request(f"sweep-{uuid.uuid4().hex[:12]}", tuple(objects), dry_run, accept_loss)
     tell = on_change or _nobody
     worker = find_owner(settings.store_path)

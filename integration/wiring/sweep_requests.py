@@ -1,24 +1,25 @@
 """A sweep that another process is asked for: the worker that owns the store."""
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from integration.core import exactjson
-from integration.errors import HeadraceError, RunError, UnreachableError, UsageError
 from integration.settings import Settings
-from integration.store.owner import Owner, find_owner
-from integration.stream.connection import Client, answering
-from integration.stream.names import SWEEP_REQUESTS, SWEEPER_KEY, sweep_answer_key
+from integration.store.owner import Owner
+from integration.stream.names import SWEEP_REQUESTS, SWEEPER_KEY
+from integration.wiring import asking
 from integration.wiring.streams import existing_streams
 from integration.wiring.sweep_report import Finding, Ledger, SweepReport
 from integration.wiring.sweeper import SweepProgress
 
-_PATIENCE_SECONDS: Final = 5.0
-_BEAT_SECONDS: Final = 0.1
-_UNTAKEN_SECONDS: Final = 900
-_UNANSWERED_SECONDS: Final = 6 * 3_600
+DESK: Final = asking.Desk(
+    "sweep",
+    SWEEP_REQUESTS,
+    SWEEPER_KEY,
+    roles="headrace run all sweeps when asked",
+    trace="what it still finds will stand in the table reconciliations",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,73 +44,20 @@ class Request:
 
 def ask(settings: Settings, worker: Owner, request: Request, on_change: Callable[[SweepProgress], None]) -> SweepReport:
     """Have the worker that owns the store sweep, and wait for its report."""
-    with existing_streams(settings) as streams:
-        client = streams.client
-        if not _sweeps(client, worker):
-            raise UnreachableError(
-                f"The store is in use by process {worker.pid}, which does not sweep: wait until it ends, or stop it "
-                "(headrace run all sweeps when asked)."
-            )
-        text = exactjson.dumps(asdict(request)).decode()
-        with answering(client):
-            client.rpush(SWEEP_REQUESTS, text)
-        return _report(_wait(settings, client, worker, request, text, on_change))
+    progress = SweepProgress("")
 
-
-def _sweeps(client: Client, worker: Owner) -> bool:
-    """Tell whether the owner of the store answers; one that has just started is given a moment to say so."""
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    while True:
-        with answering(client):
-            told = client.get(SWEEPER_KEY)
-        if told is not None and int(told) == worker.pid:
-            return True
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(_BEAT_SECONDS)
-
-
-def _wait(
-    settings: Settings,
-    client: Client,
-    worker: Owner,
-    request: Request,
-    text: str,
-    on_change: Callable[[SweepProgress], None],
-) -> Mapping[str, Any]:
-    began = time.monotonic()
-    progress = SweepProgress(f"process {worker.pid} is asked to sweep")
-    while True:
+    def waiting(phase: str, _: Mapping[str, Any]) -> None:
+        progress.phase = phase
         on_change(progress)
-        with answering(client):
-            answer = client.blpop([sweep_answer_key(request.run_id)], timeout=1)
-            if answer is not None:
-                told: Mapping[str, Any] = exactjson.loads(answer[1])
-                return told
-            is_taken = client.lpos(SWEEP_REQUESTS, text) is None
-        if is_taken:
-            progress.phase = f"process {worker.pid} sweeps"
-        waited = time.monotonic() - began
-        alive = find_owner(settings.store_path)
-        if alive is None or alive.pid != worker.pid:
-            raise UnreachableError(f"Process {worker.pid} ended before the sweep was done: run headrace sweep again.")
-        if waited > (_UNANSWERED_SECONDS if is_taken else _UNTAKEN_SECONDS + settings.poll.interval_seconds):
-            with answering(client):
-                client.lrem(SWEEP_REQUESTS, 1, text)
-            raise UnreachableError(
-                f"Process {worker.pid} has not answered for {waited / 60:.0f} minutes: look at its log; what it still "
-                "finds will stand in the table reconciliations."
-            )
+
+    with existing_streams(settings) as streams:
+        text = exactjson.dumps(asdict(request)).decode()
+        return _report(asking.ask(settings, streams.client, worker, DESK, request.run_id, text, waiting))
 
 
 def _report(told: Mapping[str, Any]) -> SweepReport:
-    if "error" in told:
-        raise _ERRORS.get(told["exit_code"], RunError)(told["error"])
-    raw = dict(told["report"])
+    raw = dict(told)
     raw["objects"] = [
         Ledger(**{**one, "findings": [Finding(**finding) for finding in one["findings"]]}) for one in raw["objects"]
     ]
     return SweepReport(**raw)
-
-
-_ERRORS: Final[Mapping[int, type[HeadraceError]]] = {2: UsageError, 3: UnreachableError}

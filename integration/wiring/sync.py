@@ -120,8 +120,11 @@ def _note(store: DuckDBStore, report: SyncReport) -> None:
 
 
 def _forget(store: DuckDBStore, days: int) -> None:
-    """Keep the archive to `archive.days`; 0 keeps it for ever."""
-    if days:
-        before = (datetime.now(UTC) - timedelta(days=days)).isoformat(timespec="seconds")
-        with store.transaction() as tx:
+    """Keep the archive to `archive.days` (0 keeps it for ever), and note since when it is whole."""
+    if not days:
+        return
+    before = (datetime.now(UTC) - timedelta(days=days)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    with store.transaction() as tx:
+        if tx.rows("SELECT 1 AS found FROM captures WHERE stored_at < CAST(? AS TIMESTAMPTZ) LIMIT 1", [before]):
             tx.forget_before("captures", "stored_at", before)
+            tx.upsert("headrace.meta", ("key",), tables.META, [{"key": "archive_from", "value": before}])

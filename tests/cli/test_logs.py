@@ -3,10 +3,13 @@
 import io
 import json
 import logging
+import warnings
 
 import pytest
 import structlog
+from opentelemetry.sdk.trace import TracerProvider
 
+from integration import tracing
 from integration.cli.logs import configure
 from integration.cli.masking import mask
 from integration.settings import LogSettings
@@ -86,3 +89,35 @@ def test_configuring_twice_does_not_log_twice() -> None:
 )
 def test_harmless_text_stays_as_it_is(text: str) -> None:
     assert mask(text, ["", "abc"]) == text
+
+
+def test_a_line_within_a_trace_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracing, "_provider", lambda *_: TracerProvider(shutdown_on_exit=False))
+    stream = io.StringIO()
+    configure(LogSettings(), stream=stream)
+    with tracing.sending("http://127.0.0.1:1", version="1", role="all"):
+        with tracing.span("poll cycle"):
+            ids = tracing.current_ids()
+            structlog.get_logger().info("inside")
+            structlog.get_logger().info("about an entry", trace_id="its own")
+        structlog.get_logger().info("outside")
+    inside, entry, outside = lines(stream)
+    assert (inside["trace_id"], inside["span_id"]) == ids
+    assert entry["trace_id"] == "its own"
+    assert "trace_id" not in outside
+
+
+def test_warnings_and_the_web_server_speak_in_the_same_form() -> None:
+    stream = io.StringIO()
+    logging.captureWarnings(False)  # whatever a test before has left
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        configure(LogSettings(), stream=stream)
+        warnings.warn("of c.diaz@example.org", UserWarning, stacklevel=1)
+        logging.captureWarnings(False)
+    logging.getLogger("uvicorn.error").error("Exception for %s", "c.diaz@example.org")
+    logging.getLogger("uvicorn.access").info("GET /livez")
+    warned, failed = lines(stream)
+    assert warned["logger"] == "py.warnings"
+    assert "UserWarning: of ***@example.org" in str(warned["event"])
+    assert (failed["event"], failed["logger"]) == ("Exception for ***@example.org", "uvicorn.error")

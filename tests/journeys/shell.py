@@ -29,7 +29,7 @@ class Shell:
         return subprocess.run(
             [sys.executable, "-m", "integration", *words],
             cwd=self.folder,
-            env=self._environment(variables),
+            env=self.environment(**variables),
             input=stdin,
             capture_output=True,
             text=True,
@@ -45,7 +45,7 @@ class Shell:
             process = subprocess.Popen(
                 [sys.executable, "-m", "integration", *words],
                 cwd=self.folder,
-                env=self._environment(variables),
+                env=self.environment(**variables),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
@@ -61,7 +61,8 @@ class Shell:
                 process.kill()
             process.wait(timeout=30)
 
-    def _environment(self, variables: dict[str, str]) -> dict[str, str]:
+    def environment(self, **variables: str) -> dict[str, str]:
+        """Return what a command gets to see."""
         bare = {
             "PATH": os.defpath,
             "HOME": str(self.folder),

@@ -414,9 +414,9 @@ def test_entries_that_can_not_be_used_become_dead_letters_and_all_others_are_sto
 
         said = sentence(done)
         assert done.returncode == 4, done.stderr
-        assert said.startswith(f"Finished, but {len(wrong) + 2} records could not be used: `headrace streams peek crm.")
+        assert said.startswith(f"Finished, but {len(wrong) + 2} records could not be used: `headrace dlq ls crm.")
         for stream in ("crm.contact", "crm.account", "crm.foo__c"):
-            assert f"`headrace streams peek {stream}.dead --count" in said
+            assert f"`headrace dlq ls {stream}`" in said
         assert server.xlen("crm.foo__c.dead") == 2
         assert all(not server.xpending(s, "store")["pending"] for s in ("crm.contact", "crm.account", "crm.foo__c"))
     assert_equal(company)
@@ -437,7 +437,7 @@ def test_the_command_named_for_dead_letters_shows_their_reasons(found: Found, re
     said = sentence(company.shell.run("sync"))
 
     command = said.split("`")[1]
-    assert command == "headrace streams peek crm.contact.dead --count 1"
+    assert command == "headrace dlq ls crm.contact"
     shown = company.shell.run(*command.split()[1:])
     assert "The entry has no field data, so it is not a capture." in shown.stdout
     assert shown.returncode == 0

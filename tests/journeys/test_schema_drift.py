@@ -367,3 +367,31 @@ def test_the_history_of_a_field_that_was_hidden_is_read_once_the_field_is_shown_
     assert [(row["oldvalue"], row["newvalue"]) for row in rows] == [("CEO", "CTO"), ("CTO", "Chair")]
     told = [(old, new) for field, old, new in changes(company) if field == "Title"]
     assert ("CEO", "CTO") in told
+
+
+def test_a_record_whose_last_value_fits_only_the_type_its_field_had_is_still_marked_as_gone(company: Any) -> None:
+    company.org.add_field("Contact", FieldDef("Grade__c", "string", length=40))
+    synced(company, Grade__c="quite good")
+    company.org.hide_field("Contact", "Grade__c")
+    synced(company, Fax="555-0111")
+    company.org.retype_field("Contact", "Grade__c", "double", precision=18, scale=2)
+    company.org.delete("Contact", company.contact)
+    company.org.purge("Contact", company.contact)
+    company.org.show_field("Contact", "Grade__c")
+
+    synced(company)
+
+    row = raw(company)
+    assert (row["is_deleted"], row["grade__c"], row["grade__c_decimal"]) == (True, "quite good", None)
+
+
+def test_a_value_just_polled_moves_to_the_column_of_the_new_type_though_it_says_the_same(company: Any) -> None:
+    company.org.add_field("Contact", FieldDef("Seen__c", "datetime"))
+    synced(company, Seen__c="2026-02-24T19:04:32.000+0000")
+    company.clock.advance(5)
+    company.org.retype_field("Contact", "Seen__c", "string", length=40)
+
+    company.sync()
+
+    row = raw(company)
+    assert (row["seen__c"], row["seen__c_text"]) == (None, "2026-02-24T19:04:32.000+0000")

@@ -458,4 +458,4 @@ def test_in_the_sandbox_new_shown_and_retyped_fields_arrive_with_their_values(li
         assert last[key] == {name: record[name] for name in last[key]}
         assert {"Title", "Fresh__c", "Flag__c"} <= set(last[key])
     assert last[keys[4]]["Size__c"] == 12
-    assert sum(c["origin"] == "backfill" for c in sink.captures) == 29
+    assert sum(c["origin"] == "backfill" for c in sink.captures) == 30
