@@ -139,7 +139,7 @@ def _progress(call: Call) -> "Callable[[ReplayProgress], None]":
 
 
 def _line(progress: "ReplayProgress") -> str:
-    if not progress.done:
+    if not progress.done or (progress.total and progress.done >= progress.total):
         return progress.phase
     total = f" of {progress.total:,}" if progress.total else ""
     left = f", {_duration(progress.seconds_left)} left" if progress.seconds_left is not None else ""

@@ -4,10 +4,13 @@ Salesforce is not asked. From the archive, records are derived anew in small tra
 on with its batches; a mark in the store says how far it is, so it can be broken off at any moment.
 """
 
+import threading
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, TypeVar
 
 from consumers.apply import Flattener
@@ -95,10 +98,23 @@ def _here(settings: Settings, store: DuckDBStore, request: Request, plan: Plan, 
     if request.source == "stream":
         with existing_streams(settings) as streams:
             flattener = parts.flattener(settings, store, streams.client)
-            return Replaying(store, _alone(flattener), request, progress, on_change, client=streams.client).run()
+            here = partial(Replaying, store, _alone(flattener), request, progress, on_change, client=streams.client)
+            return _interruptibly(lambda should_stop: here(should_stop=should_stop).run())
     # All descriptions that the archive needs are in the store: Redis may be away.
     flattener = Flattener(store, parts.rules(settings), now=now, fetch_schema=lambda _id: None)
-    return Replaying(store, _alone(flattener), request, progress, on_change).run()
+    here = partial(Replaying, store, _alone(flattener), request, progress, on_change)
+    return _interruptibly(lambda should_stop: here(should_stop=should_stop).run())
+
+
+def _interruptibly(work: Callable[[Callable[[], bool]], T]) -> T:
+    """Work in a thread, so that Ctrl-C reaches us and not a query: the batch in hand is finished, then it ends."""
+    stop = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(work, stop.is_set)
+        try:
+            return done.result()
+        finally:
+            stop.set()
 
 
 def _alone(flattener: Flattener) -> Exclusively:

@@ -31,7 +31,9 @@ OnChange = Callable[[ReplayProgress], None]
 RECORDS_AT_ONCE: Final = 1_000
 _CAPTURES_AT_ONCE: Final = 5_000
 _PEOPLE_AT_ONCE: Final = 2_000
-_FIRST_PERSON: Final = ("Contact", "Lead")
+_RENAMING: Final = "names as the settings have them"
+_EVERYBODY: Final = "everybody is stitched and projected anew"
+_PEOPLE_OBJECTS: Final = ("Contact", "Lead")
 
 
 class StoppedError(RunError):
@@ -115,18 +117,18 @@ class Replaying:
 
     def _steps(self, objects: Sequence[str]) -> list[str]:
         # History rows come before the records they are about, which are told with them; then what people are made of.
-        ordered = sorted(objects, key=lambda name: (history.parent_of(name) is None, name in _FIRST_PERSON, name))
+        ordered = sorted(objects, key=lambda name: (history.parent_of(name) is None, name in _PEOPLE_OBJECTS, name))
         records = [f"records {name}" for name in ordered]
         if not self._request.is_complete:
             return records
-        return ["names", *records, *(f"people {name}" for name in _FIRST_PERSON), "nobody"]
+        return ["names", *records, *(f"people {name}" for name in _PEOPLE_OBJECTS), "nobody"]
 
     def _step(self, step: str, after: str) -> None:
         kind, _, name = step.partition(" ")
         if kind == "names":
-            self._once(step, "names", _names)
+            self._once(step, _RENAMING, _names)
         elif kind == "nobody":
-            self._once(step, "people", _nobody)
+            self._once(step, _EVERYBODY, _nobody)
         elif kind == "people":
             self._people(step, name, after)
         else:
@@ -145,7 +147,7 @@ class Replaying:
 
     def _people(self, step: str, name: str, after: str) -> None:
         while True:
-            self._check("people")
+            self._check(_EVERYBODY)
             with self._store.reading() as store:
                 ids = [i for i, _ in store.known_ids(name, after=after, limit=_PEOPLE_AT_ONCE)]
             if not ids:

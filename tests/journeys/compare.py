@@ -207,21 +207,26 @@ def _events(company: Any, watcher: Watcher) -> list[str]:
 
 
 def _chains(company: Any) -> list[str]:
-    """Each change of a field begins where the last one ended. Changes of a formula under one stamp have no order."""
+    """Each change of a field begins where the last one ended. Changes of a formula under one stamp have no order, and a
+    restoration tells no values: what has moved meanwhile comes with it."""
     moving = {(n, f.name) for n in WATCHED for f in company.org.objects[n].fields if f.moves_alone}
     sql = (
         "SELECT * FROM changes JOIN events USING (event_id) WHERE changes.origin <> 'history' "
         "ORDER BY changes.time, events.stored_at"
     )
-    last: dict[tuple[str, str], str | None] = {}
+    restored: dict[str, list[str]] = {}
+    for event in company.query("SELECT record_id, time FROM events WHERE name LIKE '% Restored'"):
+        restored.setdefault(event["record_id"], []).append(event["time"])
+    last: dict[tuple[str, str], tuple[str, str | None]] = {}
     found = []
     for row in company.query(sql):
-        key = (row["record_id"], row["field"])
+        key, at = (row["record_id"], row["field"]), row["time"]
         if (row["object"], row["field"]) in moving:
             continue
-        if key in last and last[key] != row["old_value"]:
-            found.append(f"{key} changed from {row['old_value']!r}, but it was {last[key]!r}")
-        last[key] = row["new_value"]
+        since, was = last.get(key, (at, row["old_value"]))
+        if was != row["old_value"] and not any(since <= one <= at for one in restored.get(row["record_id"], ())):
+            found.append(f"{key} changed from {row['old_value']!r}, but it was {was!r}")
+        last[key] = (at, row["new_value"])
     return found
 
 
@@ -272,7 +277,7 @@ def _histories(company: Any, watcher: Watcher) -> list[str]:
             if fields[field].type == "reference" and row["DataType"] != "EntityId":
                 continue
             if row["OldValue"] is not None or row["NewValue"] is not None:
-                written[(parent, field, text(row["NewValue"], fields[field].type))] += 1
+                written[(parent, str(field), text(row["NewValue"], fields[field].type))] += 1
         told = Counter(
             (r["record_id"], r["field"], r["new_value"])
             for r in company.query(f"SELECT record_id, field, new_value FROM changes WHERE object = '{name}'")

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
@@ -492,6 +493,19 @@ def test_killed_at_any_moment_the_next_one_makes_the_tables_whole(copy: Copy, tm
 
     assert done.returncode == 0, done.stderr
     assert_same(as_told(changed.tables()), as_told(made_of(captures, schemas, changed, tmp_path / "anew.duckdb")))
+
+
+@pytest.mark.slow
+def test_interrupted_it_ends_with_130_and_says_how_to_go_on(copy: Copy) -> None:
+    with copy.shell.start("replay") as running:
+        running.until(lambda: "captures in all" in running.notes)
+        code = running.end(signal.SIGINT)
+        said = running.notes
+
+    if code:  # it was not done yet
+        assert (code, "Traceback" in said) == (130, False), said
+        assert "Interrupted. What was finished is saved; the same command goes on from there." in said
+    assert copy.replay().sentence.endswith(": nothing was different.")
 
 
 @pytest.mark.slow
