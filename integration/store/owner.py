@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from integration.errors import UnreachableError
+from integration.processes import is_alive
 
 
 class StoreOwnedError(UnreachableError):
@@ -79,17 +80,3 @@ def _read(note: Path) -> Owner | None:
     except (OSError, ValueError, KeyError, TypeError):
         # Not there, half written or damaged: it names nobody.
         return None
-
-
-def is_alive(pid: int) -> bool:
-    """Tell whether a process of this machine lives."""
-    if pid <= 0:
-        return False
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:
-        # It lives, but belongs to someone else.
-        return True
-    return True

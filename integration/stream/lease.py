@@ -5,13 +5,13 @@ is fenced off by the epoch in the store, not here. Time is told by Redis alone (
 clocks have to agree.
 """
 
-import os
 import secrets
 from collections.abc import Callable
 
 from redis.client import Pipeline
 from redis.exceptions import OutOfMemoryError
 
+from integration.processes import is_alive
 from integration.stream.connection import Client, answering
 from integration.stream.names import lease_key
 
@@ -25,17 +25,6 @@ def holder_of(client: Client, role: str) -> str | None:
     """Return who has the lease of a role, None when it is free. Raises UnreachableError."""
     with answering(client):
         return _text(client.get(lease_key(role)))
-
-
-def process_is_alive(pid: int) -> bool:
-    """Tell whether a process of this machine runs, whoever owns it."""
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 class Lease:
@@ -54,7 +43,7 @@ class Lease:
         *,
         holder: str,
         seconds: float = 15.0,
-        is_alive: Callable[[int], bool] = process_is_alive,
+        is_alive: Callable[[int], bool] = is_alive,
     ) -> None:
         self._client = client
         self._key = lease_key(role)

@@ -18,7 +18,6 @@ from integration.errors import FencedError, HeadraceError, UnreachableError
 from integration.settings import Settings
 from integration.source.client import SalesforceClient
 from integration.store.duckdb import DuckDBStore
-from integration.store.owner import is_alive
 from integration.stream.connection import Client
 from integration.stream.lease import Lease, holder_of, new_holder
 from integration.wiring import parts, pipeline
@@ -143,7 +142,7 @@ class Shift:
         this one is to stand by.
         """
         me = new_holder(socket.gethostname(), os.getpid())
-        lease = Lease(client, "poller", holder=me, seconds=_LEASE_SECONDS, is_alive=is_alive)
+        lease = Lease(client, "poller", holder=me, seconds=_LEASE_SECONDS)
         patience = self._loop.time() + _LEASE_SECONDS + _LOOK_SECONDS
         told = False
         while not await asyncio.to_thread(lease.take):

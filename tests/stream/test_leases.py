@@ -9,8 +9,9 @@ import fakeredis
 import pytest
 
 from integration.errors import UnreachableError
+from integration.processes import is_alive as process_is_alive
 from integration.stream.connection import Client, connect
-from integration.stream.lease import Lease, holder_of, new_holder, process_is_alive
+from integration.stream.lease import Lease, holder_of, new_holder
 from integration.stream.names import lease_key
 
 ROLE = "flattener"
