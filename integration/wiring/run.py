@@ -5,7 +5,9 @@ again when it is back. Only a first start ends in an error, for there the settin
 """
 
 import asyncio
+import os
 import signal
+import socket
 import threading
 from collections.abc import Callable
 from typing import Any, Final
@@ -16,6 +18,7 @@ from integration import __version__, tracing
 from integration.errors import FencedError, UnreachableError
 from integration.settings import Settings
 from integration.store.owner import StoreOwnedError
+from integration.stream.lease import new_holder
 from integration.wiring import pipeline
 from integration.wiring.health import Health, components
 from integration.wiring.measures import Measures
@@ -57,6 +60,12 @@ def _log_change(_: Progress, applied: Any) -> None:
         log.info("stored", captures=applied.stored, events=applied.events, people=applied.users)
 
 
+def _hinted(error: Exception) -> Exception:
+    if isinstance(error, StoreOwnedError):
+        return StoreOwnedError(f"{error} Or start this one with --standby to have it take over then.", error.pid)
+    return error
+
+
 class _Worker:
     """One shift after the other, until told to stop."""
 
@@ -76,7 +85,7 @@ class _Worker:
         has_store = role is not Role.POLLER
         health = Health(*components(polls=role.polls, consumes=role.consumes, has_store=has_store))
         progress.measures, progress.health = measures, health
-        self._told = Telling(health, measures)
+        self._told = Telling(health, measures, new_holder(socket.gethostname(), os.getpid()))
         self._door = WorkerDoor(settings, health=health, measures=measures, has_store=has_store)
         self._quit = stop
         self._shift: Shift | None = None
@@ -106,7 +115,7 @@ class _Worker:
             except (UnreachableError, FencedError) as error:
                 failures = 0 if shift.is_ready else failures + 1
                 if not self._may_wait_for(error):
-                    raise
+                    raise _hinted(error) from None
                 await self._wait(error, failures)
 
     @property
@@ -122,6 +131,7 @@ class _Worker:
         if isinstance(error, StoreOwnedError):
             if failures <= 1:
                 log.info("standing by", detail=str(error))
+            self._told.health.broken("store", f"Standing by: {error}")
             pause = _LOOK_SECONDS
         else:
             pause = min(2.0 ** min(failures, 10), _LONGEST_PAUSE_SECONDS)

@@ -1,8 +1,6 @@
 """One stretch of a worker's life: everything connected, at work until it is told to stop or something gives way."""
 
 import asyncio
-import os
-import socket
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -19,7 +17,7 @@ from integration.settings import Settings
 from integration.source.client import SalesforceClient
 from integration.store.duckdb import DuckDBStore
 from integration.stream.connection import Client
-from integration.stream.lease import Lease, holder_of, new_holder
+from integration.stream.lease import Lease, holder_of
 from integration.wiring import parts, pipeline
 from integration.wiring.health import Health
 from integration.wiring.measures import Measures
@@ -57,10 +55,11 @@ class Role(StrEnum):
 
 
 class Telling(NamedTuple):
-    """Where a worker says how it is, over all its shifts."""
+    """Where a worker says how it is, and by what name it holds leases: the same over all its shifts."""
 
     health: Health
     measures: Measures
+    holder: str
 
 
 class Shift:
@@ -73,7 +72,7 @@ class Shift:
         self, settings: Settings, role: Role, progress: Progress, door: WorkerDoor, told: Telling, *, stands_by: bool
     ) -> None:
         self._settings, self._role, self._progress = settings, role, progress
-        self._door, self._health, self._measures = door, told.health, told.measures
+        self._door, self._health, self._measures, self._holder = door, *told
         self._stands_by = stands_by
         self._stop = threading.Event()
         self._stopping = asyncio.Event()
@@ -141,8 +140,7 @@ class Shift:
         A worker that died holds its lease for some seconds more. Raises UnreachableError for one that lives, unless
         this one is to stand by.
         """
-        me = new_holder(socket.gethostname(), os.getpid())
-        lease = Lease(client, "poller", holder=me, seconds=_LEASE_SECONDS)
+        lease = Lease(client, "poller", holder=self._holder, seconds=_LEASE_SECONDS)
         patience = self._loop.time() + _LEASE_SECONDS + _LOOK_SECONDS
         told = False
         while not await asyncio.to_thread(lease.take):
