@@ -194,7 +194,7 @@ def test_a_redis_that_goes_away_is_seen_and_one_that_comes_back_too(found: Found
             with embedded(tmp_path / "own") as again:
                 assert again == redis_url
                 running.until(lambda: get(running, "/readyz").status_code == 200)
-                assert one(scraped(running), "headrace_redis_up") == 1
+                running.until(lambda: one(scraped(running), "headrace_redis_up") == 1)
                 assert running.end(signal.SIGTERM) == 0, running.notes
 
 
@@ -207,7 +207,8 @@ def test_a_change_is_one_trace_from_the_poll_to_the_commit(found: Found) -> None
             running.ready()
             running.until(polled_and_stored(company))
             company.clock.advance(5)
-            company.org.update("Contact", contact, {"Title": "Chief Riverkeeper"})
+            # A field without history: its row would be a page of its own, and may share the batch.
+            company.org.update("Contact", contact, {"Fax": "555-0199"})
             company.watcher.observe(company.org)
             running.until(polled_and_stored(company))
             with connect(company.settings.redis.url) as client:
@@ -252,7 +253,7 @@ def assert_tells_no_person(collector: Collector) -> None:
         for attribute in span.attributes:
             assert attribute.key.startswith("headrace."), attribute
             text = attribute.value.string_value
-            assert not re.search(r"Reyes|Riverkeeper|@", text), attribute
+            assert not re.search(r"Reyes|555-0199|@", text), attribute
         assert not span.events
 
 

@@ -114,7 +114,7 @@ def test_a_record_that_was_given_up_is_told_with_the_reason(found: Found) -> Non
 
     assert outcome == "problem"
     assert "given up: No description unheard-of of Contact is known" in said
-    assert "crm.contact.dead" in said
+    assert "headrace dlq ls crm.contact" in said
 
 
 def test_before_the_first_sync_nothing_has_been_read(found: Found) -> None:
