@@ -178,10 +178,6 @@ class Night:
         self.happened[name] += 1
         return name
 
-    def kills(self) -> dict[str, int]:
-        """Count by service how often it was killed."""
-        return {what.removeprefix("kill "): n for what, n in self.happened.items() if what.startswith("kill ")}
-
     def _actions(self) -> dict[str, tuple[int, Action]]:
         actions: dict[str, tuple[int, Action]] = {}
         for name, service in self.services.items():

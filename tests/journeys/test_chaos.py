@@ -34,7 +34,12 @@ def strikes(pytestconfig: pytest.Config) -> int:
 
 @pytest.mark.parametrize("layout", [TWO, WITH_STANDBY], ids=["poller and consumer", "two that stand by"])
 def test_a_night_of_kills_and_faults_loses_and_doubles_nothing(
-    layout: dict[str, tuple[str, ...]], chaos_seed: int, strikes: int, found: Found, tmp_path: Path
+    layout: dict[str, tuple[str, ...]],
+    chaos_seed: int,
+    strikes: int,
+    found: Found,
+    tmp_path: Path,
+    record_property: Callable[[str, object], None],
 ) -> None:
     redis = Redis(tmp_path / "valkey")
     company = found(accounts=4, seed=chaos_seed, HEADRACE_REDIS__URL=redis.url, **QUICK)
@@ -47,6 +52,7 @@ def test_a_night_of_kills_and_faults_loses_and_doubles_nothing(
             night.strike()
             night.pause()
         night.calm_traffic()
+        record_property("happened", dict(night.happened))
         company.traffic.finish()
         company.watcher.observe(company.org)
         wait_for(night, polled_and_stored(company), "everything to be polled and stored")
@@ -62,9 +68,12 @@ def test_a_night_of_kills_and_faults_loses_and_doubles_nothing(
 
 
 def assert_nothing_lost_doubled_or_left(company: Any) -> None:
-    """See that the store equals the org, that nothing stands twice, and that nothing waits or was given up."""
+    """See that the store equals the org, that nothing stands twice, and that nothing waits or was given up.
+
+    A formula that moves to and fro under one stamp gives captures of one id, each seen at a time of its own.
+    """
     assert_records_equal(company)
-    for table, key in (("captures", "capture_id"), ("events", "event_id"), ("users", "user_id")):
+    for table, key in (("captures", "capture_id || seen_at::text"), ("events", "event_id"), ("users", "user_id")):
         twice = company.query(
             f"SELECT * FROM {table} WHERE {key} IN (SELECT {key} FROM {table} GROUP BY 1 HAVING count(*) > 1)"
         )
