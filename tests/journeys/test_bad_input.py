@@ -230,9 +230,10 @@ def test_a_store_that_another_process_owns_ends_with_3(found: Found) -> None:
     path = company.settings.store_path
     with closing(DuckDBStore(path)):
         owner.announce(path, url="http://127.0.0.1:9", token="", started_at="2026-03-02T09:00:00Z")
-        for words in (("sync",), ("run",)):
-            said = refusal(company.shell.run(*words, HEADRACE_WEB__PORT="0"), 3)
-            assert said == f"{path} is in use by process {os.getpid()}: wait until it ends, or stop it."
+        in_use = f"{path} is in use by process {os.getpid()}: wait until it ends, or stop it."
+        hint = " Or start this one with --standby to have it take over then."
+        for command, sentence_of_it in (("sync", in_use), ("run", in_use + hint)):
+            assert refusal(company.shell.run(command, HEADRACE_WEB__PORT="0"), 3) == sentence_of_it
         said = refusal(company.shell.run("sql", "select 1"), 3)
         assert said == (
             f"Process {os.getpid()} owns the store but does not answer at http://127.0.0.1:9: look at its log, or restart it."
