@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from consumers.apply import Applied, Entry, Flattener, Reject
 from integration.errors import HeadraceError, RunError
-from integration.store import blame, tables
-from integration.store.protocol import Transaction
+from integration.store import tables
+from integration.store.protocol import RefusedError, Transaction
 
 _META = "dead_in_a_row:"
 
@@ -102,8 +102,8 @@ def give_up(flattener: Flattener, rejects: Sequence[Reject], row: InARow) -> App
 
 def _is_outage(error: Exception, *, alone: bool) -> bool:
     """Tell whether an error has nothing to do with what is in the batch."""
-    if type(error) is RunError:
-        return not (blame.blames_values(error) or (blame.wants_memory(error) and not alone))
+    if isinstance(error, RefusedError):
+        return error.too_large and alone
     return isinstance(error, HeadraceError | MemoryError)
 
 

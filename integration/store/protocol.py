@@ -12,9 +12,10 @@ from typing import Any, NamedTuple, Protocol
 import pyarrow as pa
 
 from integration.core.columns import Column, ColumnType
+from integration.errors import RunError
 from integration.store.projection import Shape
 
-__all__ = ["Column", "ColumnType", "Misfit", "Reading", "Row", "State", "Store", "Transaction"]
+__all__ = ["Column", "ColumnType", "Misfit", "Reading", "RefusedError", "Row", "State", "Store", "Transaction"]
 
 
 class Misfit(ValueError):  # noqa: N818 - what it is called where it is caught
@@ -28,6 +29,19 @@ class Misfit(ValueError):  # noqa: N818 - what it is called where it is caught
         self.reason = reason
         """What the value is, without telling it: `text instead of a number`."""
         super().__init__(f"{table}.{column} can't hold {reason}")
+
+
+class RefusedError(RunError):
+    """The store refused a batch for what is in it: a value, or its size. A part of it may do better.
+
+    Whatever a store has to settle with itself (disk, memory, locks, a table that somebody has dropped) is another
+    RunError, or an UnreachableError.
+    """
+
+    def __init__(self, message: str, *, too_large: bool = False) -> None:
+        super().__init__(message)
+        self.too_large = too_large
+        """Whether it was the size: what is alone in its batch is not to blame then."""
 
 
 class State(NamedTuple):

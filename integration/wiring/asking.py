@@ -9,7 +9,7 @@ from typing import Any, Final
 from integration.core import exactjson
 from integration.errors import ConfigError, HeadraceError, RunError, UnreachableError, UsageError
 from integration.settings import Settings
-from integration.store.owner import Owner, find_owner
+from integration.store.duckdb.owner import Owner, find_owner
 from integration.stream.connection import Client, answering
 from integration.stream.names import answer_key
 

@@ -28,8 +28,8 @@ from integration.source.poll import Poller
 from integration.source.recover import StoppedError
 from integration.store import tables
 from integration.store.answers import rows
-from integration.store.duckdb import DuckDBStore
-from integration.store.owner import StoreOwnedError, find_owner
+from integration.store.duckdb.owner import StoreOwnedError, find_owner
+from integration.store.duckdb.store import DuckDBStore
 from integration.stream import groups, names
 from integration.stream.connection import Client, answering, reach
 from integration.stream.embedded import embedded

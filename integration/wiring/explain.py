@@ -19,8 +19,8 @@ from integration.core.whereabouts import record_id_of
 from integration.errors import UsageError
 from integration.settings import Settings
 from integration.store.answers import rows
+from integration.store.opening import Reader
 from integration.store.quoting import literal
-from integration.store.reader import Reader
 from integration.store.tables import FIXED_OF_USERS, ROLL_UPS
 from integration.wiring import reading
 from integration.wiring.explanation import Alias, Counted, Explanation, Origin, Source, masked

@@ -13,7 +13,8 @@ import pyarrow as pa
 
 from integration.errors import UnreachableError
 from integration.settings import Settings
-from integration.store import answers, owner
+from integration.store import answers
+from integration.store.duckdb import owner
 from integration.store.protocol import Store
 from integration.web.probes import Probes
 from integration.web.query import LOOPBACK_HOSTS, QueryServer, query_app

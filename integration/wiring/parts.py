@@ -17,8 +17,8 @@ from integration.settings import DEFAULT_OBJECTS, Settings
 from integration.source.client import SalesforceClient
 from integration.source.credentials import Connection
 from integration.source.poll import Poller, WatchedObject
-from integration.store.duckdb import DuckDBStore
-from integration.store.owner import find_owner
+from integration.store.duckdb.owner import find_owner
+from integration.store.duckdb.store import DuckDBStore
 from integration.stream import names
 from integration.stream.connection import Client, answering
 from integration.stream.pressure import Gate

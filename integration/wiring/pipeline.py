@@ -20,7 +20,7 @@ from integration.errors import HeadraceError, UnreachableError
 from integration.settings import Settings
 from integration.source.client import SalesforceClient
 from integration.source.poll import CycleReport, Poller
-from integration.store.duckdb import DuckDBStore
+from integration.store.duckdb.store import DuckDBStore
 from integration.stream import groups
 from integration.stream.connection import answering
 from integration.stream.pressure import Gate

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from integration.settings import Settings
-from integration.store.owner import StoreOwnedError
-from integration.store.reader import Reader, open_reader
+from integration.store.duckdb.owner import StoreOwnedError
+from integration.store.opening import Reader, open_reader
 
 T = TypeVar("T")
 

@@ -18,8 +18,8 @@ from integration.core import exactjson
 from integration.errors import UsageError
 from integration.settings import Settings
 from integration.store.answers import rows
-from integration.store.duckdb import DuckDBStore
-from integration.store.owner import StoreOwnedError, find_owner
+from integration.store.duckdb.owner import StoreOwnedError, find_owner
+from integration.store.duckdb.store import DuckDBStore
 from integration.wiring import asking, owner, parts, reading
 from integration.wiring.clock import now
 from integration.wiring.replay_plan import MARKED, archived, in_streams, place_of, time_of, unfinished

@@ -12,8 +12,8 @@ from integration.core.times import parse_time
 from integration.errors import ConfigError, UsageError
 from integration.settings import Settings
 from integration.store.answers import rows
+from integration.store.opening import Reader
 from integration.store.quoting import literal
-from integration.store.reader import Reader
 from integration.stream import find, names
 from integration.stream.connection import Client, answering
 from integration.wiring.replay_report import ObjectPlan, Plan, Request

@@ -15,7 +15,7 @@ from integration.core.catalog import ObjectSchema
 from integration.errors import FencedError, HeadraceError, UnreachableError
 from integration.settings import Settings
 from integration.source.client import SalesforceClient
-from integration.store.duckdb import DuckDBStore
+from integration.store.duckdb.store import DuckDBStore
 from integration.stream.connection import Client
 from integration.stream.lease import Lease, holder_of
 from integration.wiring import parts, pipeline

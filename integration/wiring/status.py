@@ -10,7 +10,7 @@ from integration.core.history import parent_of
 from integration.errors import HeadraceError
 from integration.settings import Settings, mask_url
 from integration.store.answers import rows
-from integration.store.owner import find_owner
+from integration.store.duckdb.owner import find_owner
 from integration.stream import inspect, metrics, names
 from integration.stream.connection import Client
 from integration.stream.metrics import PollerMetrics

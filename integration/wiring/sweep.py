@@ -21,8 +21,8 @@ from integration.errors import HeadraceError, UnreachableError, UsageError
 from integration.settings import Settings
 from integration.source.client import SalesforceClient
 from integration.store import tables
-from integration.store.duckdb import DuckDBStore
-from integration.store.owner import StoreOwnedError, find_owner
+from integration.store.duckdb.owner import StoreOwnedError, find_owner
+from integration.store.duckdb.store import DuckDBStore
 from integration.store.protocol import Store
 from integration.stream.connection import Client, answering
 from integration.stream.names import SWEEP_REQUESTS, SWEEPER_KEY, SWEPT_KEY

@@ -12,7 +12,7 @@ from integration.errors import HeadraceError
 from integration.settings import Settings
 from integration.source.client import SalesforceClient
 from integration.store import tables
-from integration.store.duckdb import DuckDBStore
+from integration.store.duckdb.store import DuckDBStore
 from integration.wiring import owner, parts, pipeline
 from integration.wiring.clock import now
 from integration.wiring.pipeline import Polling, Progress

@@ -19,7 +19,7 @@ from integration.source.client import SalesforceClient
 from integration.source.faults import UnknownObjectError
 from integration.source.soql import earliest, latest, parse_stamp, shift
 from integration.store.answers import rows
-from integration.store.reader import Reader
+from integration.store.opening import Reader
 from integration.stream import find, groups, names
 from integration.stream.connection import Client, answering
 from integration.stream.publish import Publisher

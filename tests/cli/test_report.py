@@ -237,7 +237,7 @@ def test_a_wrong_word_is_one_sentence(words: tuple[str, ...], said: str, sample:
 
 def test_a_store_that_lacks_an_object_says_so(tmp_path: Any, capsys: Printed) -> None:
     from integration.cli.app import run
-    from integration.store.duckdb import DuckDBStore
+    from integration.store.duckdb.store import DuckDBStore
 
     DuckDBStore(tmp_path / "empty.duckdb").close()
     config = tmp_path / "headrace.toml"

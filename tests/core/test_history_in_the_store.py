@@ -17,7 +17,7 @@ from integration.core import catalog, exactjson
 from integration.core.catalog import ObjectSchema
 from integration.core.history import parent_key
 from integration.store.answers import rows
-from integration.store.duckdb import DuckDBStore
+from integration.store.duckdb.store import DuckDBStore
 
 ORG = "00D000000000001EAA"
 ME, YOU = "005000000000001AAA", "005000000000002AAA"

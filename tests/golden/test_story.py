@@ -15,7 +15,7 @@ from integration.sandbox.org import Org
 from integration.sandbox.server import SandboxServer
 from integration.settings import load
 from integration.store.answers import rows
-from integration.store.reader import open_reader
+from integration.store.opening import open_reader
 from integration.wiring.sync import sync
 
 HERE = Path(__file__).parent

@@ -20,7 +20,7 @@ from integration.sandbox.traffic import Traffic
 from integration.sandbox.world import build_world
 from integration.settings import Settings
 from integration.store.answers import rows
-from integration.store.reader import Reader, open_reader
+from integration.store.opening import Reader, open_reader
 from integration.stream.connection import connect
 from integration.stream.embedded import embedded
 from integration.wiring.sync import SyncReport, sync

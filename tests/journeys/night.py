@@ -15,7 +15,7 @@ from consumers.intake import Intake
 from integration.core import exactjson
 from integration.core.catalog import ObjectSchema
 from integration.store.answers import rows
-from integration.store.duckdb import DuckDBStore
+from integration.store.duckdb.store import DuckDBStore
 from integration.stream import groups, names
 from integration.stream.connection import Client, connect
 from integration.wiring import parts

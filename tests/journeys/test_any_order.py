@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from consumers.apply import Entry, Flattener
 from integration.store.answers import rows
-from integration.store.duckdb import DuckDBStore
+from integration.store.duckdb.store import DuckDBStore
 from integration.wiring import parts
 
 Found = Callable[..., Any]

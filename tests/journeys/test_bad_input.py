@@ -14,9 +14,9 @@ from shell import Shell, refusal, sentence
 
 from integration.core import exactjson
 from integration.sandbox.faults import MAINTENANCE_PAGE, TRUNCATED, UNAVAILABLE_HTML
-from integration.store import owner
-from integration.store.duckdb import DuckDBStore
-from integration.store.reader import open_reader
+from integration.store.duckdb import owner
+from integration.store.duckdb.store import DuckDBStore
+from integration.store.opening import open_reader
 from integration.stream.connection import Client, connect
 
 Found = Callable[..., Any]

@@ -13,7 +13,7 @@ from night import capture_of_unknown_kind, consuming, intake, night_shift, store
 from consumers import app
 from consumers.intake import CONSUMER
 from integration.errors import RunError, UnreachableError
-from integration.store.duckdb import DuckDBStore
+from integration.store.duckdb.store import DuckDBStore
 from integration.stream import dead, groups, names
 from integration.stream.connection import Client, connect
 from integration.wiring import parts

@@ -234,7 +234,7 @@ def test_a_worker_that_polls_no_more_is_not_shown_as_polling(found: Found) -> No
 
 def test_status_shows_since_when_formulas_are_known_and_what_the_last_sweep_found(found: Found) -> None:
     from integration.store import tables
-    from integration.store.duckdb import DuckDBStore
+    from integration.store.duckdb.store import DuckDBStore
 
     company = found(accounts=1)
     company.sync()

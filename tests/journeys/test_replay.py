@@ -22,8 +22,8 @@ from integration.errors import ConfigError, UsageError
 from integration.sandbox.traffic import Traffic
 from integration.settings import Settings
 from integration.store.answers import rows
-from integration.store.duckdb import DuckDBStore
-from integration.store.reader import open_reader
+from integration.store.duckdb.store import DuckDBStore
+from integration.store.opening import open_reader
 from integration.stream.connection import connect
 from integration.stream.names import REPLAYER_KEY, offset_key
 from integration.wiring import parts, replaying

@@ -232,7 +232,7 @@ def test_a_record_restored_without_its_stamp_moving_lives_again(found: Found) ->
 
 
 def test_records_lost_from_the_store_come_back(found: Found) -> None:
-    from integration.store.duckdb import DuckDBStore
+    from integration.store.duckdb.store import DuckDBStore
 
     company = found(accounts=6)
     company.sync()

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from integration.store.duckdb import DuckDBStore
+from integration.store.duckdb.store import DuckDBStore
 
 
 @pytest.fixture

@@ -9,14 +9,14 @@ import pytest
 
 from integration.errors import ConfigError, HeadraceError, UnreachableError
 from integration.store.answers import rows
-from integration.store.duckdb import DuckDBStore
-from integration.store.owner import StoreOwnedError
+from integration.store.duckdb.owner import StoreOwnedError
+from integration.store.duckdb.store import DuckDBStore
 from integration.store.tables import META, USERS
 
 HOLD = """
 import sys
 from pathlib import Path
-from integration.store.duckdb import DuckDBStore
+from integration.store.duckdb.store import DuckDBStore
 store = DuckDBStore(Path(sys.argv[1]), read_only=sys.argv[2] == "reading")
 print("open", flush=True)
 sys.stdin.readline()
@@ -132,7 +132,7 @@ def test_everything_committed_is_there_after_a_kill(path: Path) -> None:
     killed = """
 import os, sys
 from pathlib import Path
-from integration.store.duckdb import DuckDBStore
+from integration.store.duckdb.store import DuckDBStore
 from integration.store.tables import USERS
 store = DuckDBStore(Path(sys.argv[1]))
 for i in range(3):

@@ -6,7 +6,7 @@ import pytest
 
 from integration.core import exactjson
 from integration.store.answers import columns, plain_rows, rows
-from integration.store.duckdb import DuckDBStore
+from integration.store.duckdb.store import DuckDBStore
 
 
 @pytest.mark.parametrize(

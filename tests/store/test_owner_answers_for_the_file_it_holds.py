@@ -11,16 +11,16 @@ import pytest
 
 from integration.errors import ConfigError, HeadraceError, RunError, UnreachableError, UsageError
 from integration.store.answers import rows
-from integration.store.duckdb import DuckDBStore
-from integration.store.owner import Owner, StoreOwnedError, announce, find_owner, new_token, owner_file, withdraw
-from integration.store.reader import Reader, open_reader
+from integration.store.duckdb.owner import Owner, StoreOwnedError, announce, find_owner, new_token, owner_file, withdraw
+from integration.store.duckdb.store import DuckDBStore
+from integration.store.opening import Reader, open_reader
 from integration.store.tables import USERS
 from integration.web.query import QueryServer, query_app
 
 STARTED = "2024-01-22T16:26:15Z"
 READ_IN_ANOTHER_PROCESS = """
 import sys
-from integration.store.reader import open_reader
+from integration.store.opening import open_reader
 with open_reader(sys.argv[1]) as reader:
     for line in sys.stdin:
         found = reader.query("SELECT count(*) AS n, count(DISTINCT email) AS mails FROM users").to_pylist()[0]

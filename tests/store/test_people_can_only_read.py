@@ -6,7 +6,7 @@ import pytest
 
 from integration.errors import HeadraceError, RunError, UsageError
 from integration.store.answers import rows
-from integration.store.duckdb import DuckDBStore
+from integration.store.duckdb.store import DuckDBStore
 from integration.store.tables import USERS
 
 PEOPLE = [{"user_id": f"u{i}", "email": f"u{i}@example.com", "is_deleted": False} for i in range(5)]

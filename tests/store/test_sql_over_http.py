@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from integration.errors import ConfigError
-from integration.store.duckdb import DuckDBStore
+from integration.store.duckdb.store import DuckDBStore
 from integration.web.query import QueryServer, query_app
 
 ARROW = "application/vnd.apache.arrow.stream"

@@ -5,7 +5,7 @@ import pytest
 
 from integration import settings as settings_module
 from integration.settings import Settings
-from integration.store.duckdb import DuckDBStore
+from integration.store.duckdb.store import DuckDBStore
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from pydantic import SecretStr
 
 from integration.errors import UnreachableError
 from integration.settings import Settings
-from integration.store.duckdb import DuckDBStore
-from integration.store.owner import find_owner
-from integration.store.reader import OwnerReader
+from integration.store.duckdb.owner import find_owner
+from integration.store.duckdb.store import DuckDBStore
+from integration.store.opening import OwnerReader
 from integration.wiring.health import SILENCE_SECONDS, Health
 from integration.wiring.measures import Measures
 from integration.wiring.owner import WorkerDoor, answering_queries

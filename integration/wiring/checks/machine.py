@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from integration import __version__
 from integration.settings import Settings
-from integration.store.owner import find_owner
+from integration.store.duckdb.owner import find_owner
 from integration.wiring.checks.check import Check, State
 
 _GB = 1_000_000_000

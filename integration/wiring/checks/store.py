@@ -10,9 +10,9 @@ from integration.core.whereabouts import named
 from integration.settings import Settings
 from integration.store import tables
 from integration.store.answers import rows
-from integration.store.owner import find_owner
+from integration.store.duckdb.owner import find_owner
+from integration.store.opening import Reader
 from integration.store.quoting import literal
-from integration.store.reader import Reader
 from integration.stream.metrics import reread_since
 from integration.wiring.checks import streams as streams_checks
 from integration.wiring.checks.check import Check, State

@@ -9,8 +9,9 @@ from pathlib import Path
 import duckdb
 
 from integration.errors import ConfigError, HeadraceError, RunError, UnreachableError, UsageError
-from integration.store.guard import READING_ONLY
-from integration.store.owner import StoreOwnedError
+from integration.store.duckdb.guard import READING_ONLY
+from integration.store.duckdb.owner import StoreOwnedError
+from integration.store.protocol import RefusedError
 
 _LOCK_HOLDER = re.compile(r"\(PID (\d+)\)")
 _MISSING_TABLE = re.compile(r'Table with name "?(.+?)"? (?:does not exist|is not in the catalog)')
@@ -22,6 +23,13 @@ _USAGE: tuple[type[duckdb.Error], ...] = (
     duckdb.CatalogException,
     duckdb.SyntaxException,
     duckdb.NotImplementedException,
+)
+_ABOUT_VALUES: tuple[type[duckdb.Error], ...] = (
+    duckdb.DataError,
+    duckdb.IntegrityError,
+    duckdb.NotSupportedError,
+    duckdb.InvalidInputException,
+    duckdb.InvalidTypeException,
 )
 
 
@@ -91,14 +99,17 @@ def writing(error: duckdb.Error) -> HeadraceError:
     if isinstance(error, duckdb.IOException | duckdb.FatalException):
         return UnreachableError(f"The store can't be written ({line}): look at its disk, then start again.")
     if isinstance(error, duckdb.OutOfMemoryException):
-        return RunError(
-            "The store has too little memory for this batch: end what else uses the machine's, or give it more."
+        return RefusedError(
+            "The store has too little memory for this batch: end what else uses the machine's, or give it more.",
+            too_large=True,
         )
     if isinstance(error, duckdb.DataError):
         # DuckDB's sentence would show the value: personal data has no place in logs.
         column = _SOURCE_COLUMN.search(str(error))
-        return RunError(f"The store refused a batch: a value does not fit {column[1] if column else 'its column'}.")
-    return RunError(f"The store refused a batch: {line}")
+        where = column[1] if column else "its column"
+        return RefusedError(f"The store refused a batch: a value does not fit {where}.")
+    kind = RefusedError if isinstance(error, _ABOUT_VALUES) else RunError
+    return kind(f"The store refused a batch: {line}")
 
 
 def first_line(error: Exception) -> str:

@@ -13,11 +13,12 @@ import duckdb
 import pyarrow as pa
 
 from integration.errors import ConfigError, RunError, UnreachableError, UsageError
-from integration.store import answers, sentences, tables
-from integration.store.guard import reading_statement
+from integration.store import answers, tables
+from integration.store.duckdb import sentences
+from integration.store.duckdb.guard import reading_statement
+from integration.store.duckdb.transaction import DuckDBTransaction, Known
 from integration.store.protocol import Reading
 from integration.store.quoting import identifier, literal, table_name
-from integration.store.transaction import DuckDBTransaction, Known
 
 _ROWS_AT_ONCE = 10_000
 # Arrow has no plain form for these: they are read as text.

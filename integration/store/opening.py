@@ -10,8 +10,8 @@ import requests
 
 from integration.errors import ConfigError, HeadraceError, RunError, UnreachableError, UsageError
 from integration.store.answers import ARROW_STREAM
-from integration.store.duckdb import DuckDBStore
-from integration.store.owner import Owner, StoreOwnedError, find_owner
+from integration.store.duckdb.owner import Owner, StoreOwnedError, find_owner
+from integration.store.duckdb.store import DuckDBStore
 
 _DUCKDB = "duckdb:///"
 _CONNECT_SECONDS = 5.0
