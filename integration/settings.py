@@ -46,12 +46,8 @@ MASK = "********"
 
 _FilePath = Annotated[Path, Strict(False)]
 _DUCKDB = "duckdb:///"
-_LATER_STORES = {
-    "postgresql": "PostgreSQL",
-    "postgres": "PostgreSQL",
-    "clickhouse": "ClickHouse",
-    "clickhouses": "ClickHouse",
-}
+_SERVERS = ("postgresql", "postgres", "clickhouse", "clickhouses")
+"""Schemes of stores that a server keeps; `clickhouses` is ClickHouse over TLS."""
 
 
 def is_loopback(host: str) -> bool:
@@ -210,18 +206,24 @@ class StoreSettings(Section):
     url: str = Field(
         default="duckdb:///headrace.duckdb",
         repr=False,
-        description="duckdb:///file.duckdb (from the working directory) or duckdb:////absolute/file.duckdb",
+        description="duckdb:///file.duckdb (from the working directory), duckdb:////absolute/file.duckdb, "
+        "postgresql://user@host/database or clickhouse://user@host/database",
     )
+    password: SecretStr | None = Field(default=None, description="password of a store that a server keeps")
 
     @field_validator("url")
     @classmethod
     def _is_store(cls, value: str) -> str:
-        scheme = value.partition(":")[0].partition("+")[0]
-        if scheme in _LATER_STORES:
-            raise ValueError(f"duckdb:///file.duckdb ({_LATER_STORES[scheme]} is not yet in this version)")
+        url = _split(value)
+        if url.scheme in _SERVERS:
+            if not url.hostname and "host=" not in url.query:
+                raise ValueError(f"an address such as {url.scheme}://headrace@db.example.com/headrace")
+            return value
         name = value.removeprefix(_DUCKDB)
         if name == value or not Path(name).name or ":memory:" in name or "?" in name:
-            raise ValueError("an address such as duckdb:///headrace.duckdb")
+            raise ValueError(
+                "an address such as duckdb:///headrace.duckdb or postgresql://headrace@db.example.com/headrace"
+            )
         return value
 
 
@@ -343,22 +345,22 @@ class Settings(BaseSettings):
         return self.objects.get(name) or ObjectSettings()
 
     @property
-    def store_path(self) -> Path:
-        """The file of the DuckDB store; relative to the working directory unless absolute."""
-        return Path(self.store.url.removeprefix(_DUCKDB))
+    def store_path(self) -> Path | None:
+        """The file of the DuckDB store, relative to the working directory unless absolute; None for a server's."""
+        return Path(self.store.url.removeprefix(_DUCKDB)) if self.store.url.startswith(_DUCKDB) else None
 
     @property
     def redis_directory(self) -> Path:
-        """Where the embedded Valkey keeps its data: beside the store, `<stem>.valkey`."""
-        return self.store_path.with_suffix(".valkey")
+        """Where the embedded Valkey keeps its data: `<stem>.valkey` beside the store's file, else `headrace.valkey`."""
+        return (self.store_path or Path("headrace")).with_suffix(".valkey")
 
     @property
     def secrets(self) -> tuple[str, ...]:
         """The secret values, to be blotted out of whatever is logged or shown."""
         values = [value for section in type(self).model_fields for _, value in _leaves((), getattr(self, section))]
         hidden = [v.get_secret_value() for v in values if isinstance(v, SecretStr)]
-        password = _split(self.redis.url).password
-        return tuple(filter(None, (*hidden, password)))
+        in_urls = (_split(url).password for url in (self.redis.url, self.store.url))
+        return tuple(filter(None, (*hidden, *in_urls)))
 
     def origin(self, *path: str) -> str:
         """Tell where a value came from: `default`, a file, or the name of an environment variable."""

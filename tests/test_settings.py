@@ -237,17 +237,13 @@ BAD_ENVIRONMENT = {
         {"HEADRACE_SALESFORCE__API_VERSION": "20.0"},
         'salesforce.api_version is "20.0" (from environment variable HEADRACE_SALESFORCE__API_VERSION): expected a version such as "66.0", at least 50.0.',
     ),
-    "a store of a later version, with a password": (
-        {"HEADRACE_STORE__URL": "postgresql://me:s3cret@db.example.com/acme"},
-        'store.url is "postgresql://********@db.example.com/acme" (from environment variable HEADRACE_STORE__URL): expected duckdb:///file.duckdb (PostgreSQL is not yet in this version).',
-    ),
-    "another store of a later version": (
-        {"HEADRACE_STORE__URL": "clickhouse://db.example.com"},
-        'store.url is "clickhouse://db.example.com" (from environment variable HEADRACE_STORE__URL): expected duckdb:///file.duckdb (ClickHouse is not yet in this version).',
+    "a server without a name, with a password": (
+        {"HEADRACE_STORE__URL": "postgresql://me:s3cret@/acme"},
+        'store.url is "postgresql://********@/acme" (from environment variable HEADRACE_STORE__URL): expected an address such as postgresql://headrace@db.example.com/headrace.',
     ),
     "a store that is nowhere": (
         {"HEADRACE_STORE__URL": "duckdb://headrace.duckdb"},
-        'store.url is "duckdb://headrace.duckdb" (from environment variable HEADRACE_STORE__URL): expected an address such as duckdb:///headrace.duckdb.',
+        'store.url is "duckdb://headrace.duckdb" (from environment variable HEADRACE_STORE__URL): expected an address such as duckdb:///headrace.duckdb or postgresql://headrace@db.example.com/headrace.',
     ),
     "no Redis address": (
         {"HEADRACE_REDIS__URL": "localhost:6379"},
@@ -318,3 +314,12 @@ def test_an_open_host_with_a_token_is_allowed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8977", "http://localhost:1/", "http://[::1]:8977"])
 def test_plain_http_is_allowed_to_this_machine(tmp_path: Path, url: str) -> None:
     assert given(tmp_path, HEADRACE_SALESFORCE__BASE_URL=url).salesforce.base_url == url.rstrip("/")
+
+
+def test_the_password_of_a_store_is_one_of_the_secrets(tmp_path: Path) -> None:
+    told = {"HEADRACE_STORE__URL": "postgresql://me:s3cret@db.example.com/acme", "HEADRACE_STORE__PASSWORD": "hush"}
+    settings = given(tmp_path, **told)
+    assert {"s3cret", "hush"} <= set(settings.secrets)
+    assert settings.store_path is None
+    assert "s3cret" not in repr(settings)
+    assert "hush" not in repr(settings)

@@ -87,7 +87,7 @@ def _answer(call: Call, statement: str, wanted: Form, limit: int | None, timeout
     shown = TABLE_LIMIT if limit is None and wanted is Form.TABLE else limit or None
     with reader(settings) as store:
         # One row more than is shown tells whether there are more.
-        table = store.query(statement, limit=shown + 1 if shown else None, timeout=timeout)
+        table = store.query(statement, limit=shown + 1 if shown else None, timeout_seconds=timeout)
     more = shown is not None and table.num_rows > shown
     columns = [column["name"] for column in answers.columns(table)]
     _print(call, columns, answers.rows(table.slice(0, shown) if shown else table), wanted)

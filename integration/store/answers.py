@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from integration.core import exactjson
+from integration.store.protocol import Queryable
 
 ARROW_STREAM = "application/vnd.apache.arrow.stream"
 """The media type of Arrow IPC."""
@@ -44,6 +45,11 @@ def rows(table: pa.Table) -> list[dict[str, Any]]:
         for field, column in zip(table.schema, table.columns, strict=True)
     ]
     return _as_rows(_names(table), values)
+
+
+def ask(store: Queryable, sql: str, *, limit: int | None = None) -> list[dict[str, Any]]:
+    """Run one of headrace's own reading statements (in DuckDB's dialect, on any store); rows as `rows` gives them."""
+    return rows(store.query(store.compiled(sql), limit=limit))
 
 
 def plain_rows(table: pa.Table) -> list[dict[str, Any]]:

@@ -7,7 +7,8 @@ value is found and which type it has, and the adapter turns whole batches into c
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple, Protocol
+from types import TracebackType
+from typing import Any, NamedTuple, Protocol, Self
 
 import pyarrow as pa
 
@@ -15,7 +16,19 @@ from integration.core.columns import Column, ColumnType
 from integration.errors import RunError
 from integration.store.projection import Shape
 
-__all__ = ["Column", "ColumnType", "Misfit", "Reading", "RefusedError", "Row", "State", "Store", "Transaction"]
+__all__ = [
+    "Column",
+    "ColumnType",
+    "Misfit",
+    "Queryable",
+    "Reader",
+    "Reading",
+    "RefusedError",
+    "Row",
+    "State",
+    "Store",
+    "Transaction",
+]
 
 
 class Misfit(ValueError):  # noqa: N818 - what it is called where it is caught
@@ -131,8 +144,35 @@ class Transaction(Reading, Protocol):
         """Create or replace a view; a name that a table has already is refused with ValueError."""
 
 
-class Store(Protocol):
-    """A place where the tables live. One process owns it and writes; anyone may read through it."""
+class Queryable(Protocol):
+    """Answers read-only SQL, in the dialect of the store."""
+
+    def query(self, sql: str, *, limit: int | None = None, timeout_seconds: float = 60.0) -> pa.Table:
+        """Run one read-only statement of a user.
+
+        Raises UsageError when it does not parse, names what does not exist, holds several statements, writes, or
+        touches files; RunError when it fails or outlives the timeout.
+        """
+
+    def compiled(self, sql: str) -> str:
+        """Return a statement of headrace's own in the dialect of this store: they are all written in DuckDB's."""
+
+
+class Reader(Queryable, Protocol):
+    """A store opened for nothing but reading."""
+
+    def close(self) -> None:
+        """Let go of the file or the connection."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class Store(Queryable, Protocol):
+    """A place where the tables live, opened to write. One flattener writes at a time; anyone may read through it."""
 
     def transaction(self) -> AbstractContextManager[Transaction]:
         """Begin; commit at the end of the block, roll back if it raises."""
@@ -141,13 +181,6 @@ class Store(Protocol):
         """Read what was committed last, beside the transaction that somebody may have open: nobody waits.
 
         Each call of the block sees the commits made until then. Raises RunError when the store can't be read.
-        """
-
-    def query(self, sql: str, *, limit: int | None = None, timeout_seconds: float = 60.0) -> pa.Table:
-        """Run one read-only statement of a user.
-
-        Raises UsageError when it does not parse, names what does not exist, holds several statements, writes, or
-        touches files; RunError when it fails or outlives the timeout.
         """
 
     def close(self) -> None:

@@ -9,9 +9,10 @@ from typing import Any, Final
 from integration.core import exactjson
 from integration.errors import ConfigError, HeadraceError, RunError, UnreachableError, UsageError
 from integration.settings import Settings
-from integration.store.duckdb.owner import Owner, find_owner
+from integration.store.ownership import Owner
 from integration.stream.connection import Client, answering
 from integration.stream.names import answer_key
+from integration.wiring.reading import exists, find_owner, place
 
 _PATIENCE_SECONDS: Final = 5.0
 _BEAT_SECONDS: Final = 0.1
@@ -84,10 +85,8 @@ def reply(client: Client, desk: Desk, run_id: str, told: Mapping[str, Any]) -> N
 
 def check_store(settings: Settings) -> None:
     """Raise ConfigError where there is no store yet."""
-    if not settings.store_path.exists():
-        raise ConfigError(
-            f"There is no store at {settings.store_path} yet: run headrace sync (or headrace demo) first."
-        )
+    if not exists(settings):
+        raise ConfigError(f"There is no store at {place(settings)} yet: run headrace sync (or headrace demo) first.")
 
 
 def _answers(client: Client, worker: Owner, desk: Desk) -> bool:
@@ -123,7 +122,7 @@ def _wait(
         if answer is not None:
             continue
         waited = time.monotonic() - heard
-        alive = find_owner(settings.store_path)
+        alive = find_owner(settings)
         if alive is None or alive.pid != worker.pid:
             raise UnreachableError(
                 f"Process {worker.pid} ended before the {desk.command} was done: run headrace {desk.command} again."

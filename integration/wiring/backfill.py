@@ -27,9 +27,9 @@ from integration.source.histories import fields_told, tells_fields
 from integration.source.poll import Poller
 from integration.source.recover import StoppedError
 from integration.store import tables
-from integration.store.answers import rows
-from integration.store.duckdb.owner import StoreOwnedError, find_owner
-from integration.store.duckdb.store import DuckDBStore
+from integration.store.answers import ask
+from integration.store.ownership import StoreOwnedError
+from integration.store.protocol import Queryable, Store
 from integration.stream import groups, names
 from integration.stream.connection import Client, answering, reach
 from integration.stream.embedded import embedded
@@ -176,9 +176,9 @@ class _Work:
                     raise
         self._beside()
 
-    def _here(self, store: DuckDBStore) -> None:
+    def _here(self, store: Store) -> None:
         report, progress = self._report, Progress()
-        report.stored_by, self._known = "here", _archived(store.query)
+        report.stored_by, self._known = "here", _archived(store)
         try:
             self._consume(store, progress, self._read)
             report.outcome = "dead letters" if progress.dead else "skipped" if report.skipped else "ok"
@@ -186,11 +186,11 @@ class _Work:
             stopped = isinstance(error, KeyboardInterrupt)
             report.outcome = "interrupted" if stopped else f"failed: {type(error).__name__}"
             with suppress(HeadraceError):  # a store that is broken has said so already
-                self._end(store.query, progress)
+                self._end(store, progress)
                 self._note(store)
             raise
         self._stored()
-        self._end(store.query, progress)
+        self._end(store, progress)
         self._note(store)
 
     def _stored(self) -> None:
@@ -202,7 +202,7 @@ class _Work:
         report, client = self._report, self._streams.client
         report.stored_by = _worker(self._settings, client) or ""
         with suppress(HeadraceError), reading.reader(self._settings) as store:
-            self._known = _archived(store.query)
+            self._known = _archived(store)
         self._read(lambda: False)
         streams = [names.stream_of(course.object) for course in self._todo]
         last, since = -1, time.monotonic()
@@ -226,7 +226,7 @@ class _Work:
             time.sleep(_NAP_SECONDS)
         self._stored()
         with suppress(HeadraceError), reading.reader(self._settings) as store:
-            self._end(store.query, None)
+            self._end(store, None)
         report.outcome = "dead letters" if report.dead_letters else "skipped" if report.skipped else "ok"
 
     def _took_over(self) -> bool:
@@ -237,14 +237,14 @@ class _Work:
                 self._report.stored_by = "here"
                 self._consume(store, progress, lambda _should_stop: None)
                 self._stored()
-                self._end(store.query, progress)
+                self._end(store, progress)
                 self._report.outcome = "dead letters" if progress.dead else "skipped" if self._report.skipped else "ok"
                 self._note(store)
                 return True
         except StoreOwnedError:
             return False
 
-    def _consume(self, store: DuckDBStore, progress: Progress, work: Callable[[Callable[[], bool]], None]) -> None:
+    def _consume(self, store: Store, progress: Progress, work: Callable[[Callable[[], bool]], None]) -> None:
         """Consume while `work` runs in a thread, and on until nothing is left in the streams."""
         streams = [names.stream_of(course.object) for course in self._todo]
 
@@ -324,7 +324,7 @@ class _Work:
         report.captures_published = sum(counted.published for counted in told.objects.values())
         report.api_calls, report.api_usage, report.ended_at = self._source.calls, self._source.api_usage, now()
 
-    def _end(self, query: Callable[[str], Any], progress: Progress | None) -> None:
+    def _end(self, store: Queryable, progress: Progress | None) -> None:
         """Ask the store what became of the captures."""
         report = self._report
         if progress is not None:
@@ -335,21 +335,21 @@ class _Work:
                 "SELECT stream, count(*) AS n FROM dead_letters WHERE entry->>'$.origin' = 'backfill' "
                 f"AND first_tried_at >= TIMESTAMPTZ '{report.started_at}' GROUP BY stream ORDER BY stream"
             )
-            report.dead_letters_by_stream = {row["stream"]: int(row["n"]) for row in rows(query(dead))}
+            report.dead_letters_by_stream = {row["stream"]: int(row["n"]) for row in ask(store, dead)}
             report.dead_letters = sum(report.dead_letters_by_stream.values())
         if self._known is not None:
-            new = max(_archived(query) - self._known, 0)
+            new = max(_archived(store) - self._known, 0)
             report.captures_new = new
             report.captures_known = max(report.captures_published - new - report.dead_letters, 0)
         report.ended_at = now()
 
-    def _note(self, store: DuckDBStore) -> None:
+    def _note(self, store: Store) -> None:
         with store.transaction() as tx:
             tx.append("sync_runs", tables.SYNC_RUNS, [run_row(self._report)])
 
 
-def _archived(query: Callable[[str], Any]) -> int:
-    return int(rows(query("SELECT count(*) AS n FROM captures WHERE origin = 'backfill'"))[0]["n"])
+def _archived(store: Queryable) -> int:
+    return int(ask(store, "SELECT count(*) AS n FROM captures WHERE origin = 'backfill'")[0]["n"])
 
 
 @contextmanager
@@ -365,7 +365,7 @@ def _streams(settings: Settings, dry_run: bool) -> Iterator[Streams]:
 
 def _worker(settings: Settings, client: Client) -> str | None:
     """Say who stores, as the subject of a sentence; None if nobody does."""
-    found = find_owner(settings.store_path)
+    found = reading.find_owner(settings)
     if found is not None and found.pid != os.getpid():
         return f"process {found.pid}"
     holder = holder_of(client, "flattener")

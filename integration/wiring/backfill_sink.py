@@ -4,13 +4,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from integration.core import catalog
 from integration.core.catalog import ObjectSchema
 from integration.core.chunks import Course
 from integration.source.backfill import Told
 from integration.source.poll import Poller
-from integration.stream import groups, names
-from integration.stream.connection import Client, answering
+from integration.stream import groups
+from integration.stream.connection import Client
 from integration.stream.pressure import Gate
 from integration.stream.publish import Publisher
 from integration.wiring.backfill_plan import Courses
@@ -26,7 +25,7 @@ class Sink:
     """Publishes to the streams, keeps courses, and makes the first cursor of an object that nobody has polled."""
 
     def __init__(self, client: Client, gate: Gate, courses: Courses, poller: Poller) -> None:
-        self._client, self._courses, self._poller = client, courses, poller
+        self._courses, self._poller = courses, poller
         self._publisher = Publisher(client, gate)
 
     def publish(self, schema: ObjectSchema, captures: Sequence[Mapping[str, Any]]) -> None:
@@ -40,11 +39,7 @@ class Sink:
     def finish(self, course: Course, schema: ObjectSchema) -> None:
         """Note that an object is done; polling goes on from where the backfill began, if nobody has polled it."""
         if course.is_first:
-            with answering(self._client):
-                pipe = self._client.pipeline(transaction=True)
-                pipe.hsetnx(names.SCHEMAS_KEY, schema.schema_id, catalog.to_json(schema))
-                pipe.set(names.cursor_key(course.object), first_cursor(course, schema).model_dump_json(), nx=True)
-                pipe.execute()
+            self._publisher.begin(first_cursor(course, schema), schema)
         course.is_done = True
         self._courses.save(course)
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from integration.settings import Settings
-from integration.store.answers import rows
+from integration.store.answers import ask
 from integration.wiring import reading
 
 _NAMES = """
@@ -22,4 +22,4 @@ def catalog(settings: Settings) -> list[dict[str, Any]]:
     sync: names are given when fields are first read.
     """
     with reading.reader(settings) as store:
-        return rows(store.query(_NAMES))
+        return ask(store, _NAMES)

@@ -18,7 +18,7 @@ from integration.sandbox.server import SandboxServer
 from integration.sandbox.traffic import Traffic
 from integration.sandbox.world import build_world
 from integration.settings import Settings, load
-from integration.store.answers import rows
+from integration.store.answers import ask
 from integration.stream.embedded import embedded, running_url
 from integration.wiring import reading
 
@@ -126,12 +126,12 @@ class Demo:
     def newest_events(self) -> list[dict[str, Any]]:
         """Return the newest events, the last one first."""
         with reading.reader(self.settings) as reader:
-            return rows(reader.query("SELECT * FROM events ORDER BY stored_at DESC, time DESC, event_id LIMIT 200"))
+            return ask(reader, "SELECT * FROM events ORDER BY stored_at DESC, time DESC, event_id LIMIT 200")
 
     def picture(self) -> list[View]:
         """Return what a person can see now: somebody's row, their timeline, and who the customers are."""
         with reading.reader(self.settings) as reader:
-            return _views(lambda sql: rows(reader.query(sql)))
+            return _views(lambda sql: ask(reader, sql))
 
 
 def _views(ask: Callable[[str], list[dict[str, Any]]]) -> list[View]:

@@ -38,8 +38,8 @@ def _redis(settings: Settings) -> Iterator[Check]:
 
 
 def _store(settings: Settings) -> Iterator[Check]:
-    if not settings.store_path.exists():
-        yield Check("store", State.WARN, f"there is no store at {settings.store_path} yet", _FIRST_SYNC)
+    if not reading.exists(settings):
+        yield Check("store", State.WARN, f"there is no store at {reading.place(settings)} yet", _FIRST_SYNC)
         return
     with reading.reader(settings) as reader:
         yield from store.checks(settings, reader)

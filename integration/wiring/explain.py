@@ -18,8 +18,8 @@ from integration.core.project import PERSON_OBJECTS, Deal, Deals, Role
 from integration.core.whereabouts import record_id_of
 from integration.errors import UsageError
 from integration.settings import Settings
-from integration.store.answers import rows
-from integration.store.opening import Reader
+from integration.store.answers import ask
+from integration.store.protocol import Reader
 from integration.store.quoting import literal
 from integration.store.tables import FIXED_OF_USERS, ROLL_UPS
 from integration.wiring import reading
@@ -109,7 +109,7 @@ class _Book:
 
     def ask(self, sql: str, **words: str) -> list[dict[str, Any]]:
         """Run a statement. What goes into it is quoted, or comes from the store itself."""
-        return rows(self._reader.query(sql.format(**words) if words else sql))
+        return ask(self._reader, sql.format(**words) if words else sql)
 
     def images(self, ids: Iterable[str | None]) -> dict[str, Image]:
         """Return the last images of records, by id; unknown ids are left out."""

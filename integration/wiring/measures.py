@@ -14,7 +14,6 @@ from contextlib import suppress
 from datetime import datetime
 from functools import lru_cache
 from itertools import accumulate
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -90,7 +89,7 @@ class Measures:
     ) -> None:
         self._clock = clock
         self._role = role
-        self._path: Path = settings.store_path
+        self._path = settings.store_path
         self._shown = shown_by(polls=polls, consumes=consumes)
         self._lock = threading.Lock()
         self._sums = {name: 0.0 for name, family in self._shown.items() if family.kind is Kind.HISTOGRAM}
@@ -279,7 +278,8 @@ class Measures:
 
     def _of_store(self) -> Values:
         size = 0
-        for path in (self._path, self._path.with_name(f"{self._path.name}.wal")):
+        files = (self._path, self._path.with_name(f"{self._path.name}.wal")) if self._path is not None else ()
+        for path in files:
             with suppress(OSError):
                 size += path.stat().st_size
         rows, is_open = self._sweeps()

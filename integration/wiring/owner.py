@@ -90,13 +90,15 @@ class WorkerDoor:
         """
         path = self._settings.store_path
         with self._inside.holding(store):
-            owner.announce(path, url=self.url, token=self._token or "", started_at=now())
+            if path is not None:
+                owner.announce(path, url=self.url, token=self._token or "", started_at=now())
             self._say(None)
             try:
                 yield
             finally:
                 self._say(_CLOSED)
-                owner.withdraw(path)
+                if path is not None:
+                    owner.withdraw(path)
 
     def _say(self, problem: str | None) -> None:
         if self._health is None:
@@ -136,21 +138,27 @@ class _Inside:
 
     def query(self, sql: str, limit: int | None, timeout: float) -> pa.Table:
         """Ask the store. Raises UnreachableError while there is none."""
+        with self._visiting() as store:
+            return store.query(sql, limit=limit, timeout_seconds=timeout)
+
+    def rows(self, sql: str) -> list[dict[str, Any]]:
+        """Ask the store for headrace's own numbers."""
+        with self._visiting() as store:
+            return answers.rows(store.query(store.compiled(sql), timeout_seconds=_OWN_QUERY_SECONDS))
+
+    @contextmanager
+    def _visiting(self) -> Iterator[Store]:
         with self._changed:
             store = self._store
             if store is None:
                 raise UnreachableError(self._closed)
             self._visitors += 1
         try:
-            return store.query(sql, limit=limit, timeout_seconds=timeout)
+            yield store
         finally:
             with self._changed:
                 self._visitors -= 1
                 self._changed.notify_all()
-
-    def rows(self, sql: str) -> list[dict[str, Any]]:
-        """Ask the store for headrace's own numbers."""
-        return answers.rows(self.query(sql, None, _OWN_QUERY_SECONDS))
 
 
 def _hosts(settings: Settings, token: str | None) -> set[str]:

@@ -17,14 +17,14 @@ from integration.settings import DEFAULT_OBJECTS, Settings
 from integration.source.client import SalesforceClient
 from integration.source.credentials import Connection
 from integration.source.poll import Poller, WatchedObject
-from integration.store.duckdb.owner import find_owner
-from integration.store.duckdb.store import DuckDBStore
+from integration.store import opening
+from integration.store.protocol import Store
 from integration.stream import names
 from integration.stream.connection import Client, answering
 from integration.stream.pressure import Gate
 from integration.stream.publish import Publisher
 from integration.wiring.clock import now
-from integration.wiring.reading import patiently
+from integration.wiring.reading import find_owner, patiently
 
 log = structlog.get_logger()
 
@@ -35,13 +35,15 @@ _PEOPLE = ("Contact", "Lead")
 
 
 @contextmanager
-def open_store(settings: Settings) -> Iterator[DuckDBStore]:
+def open_store(settings: Settings) -> Iterator[Store]:
     """Open the store as its owner, the one process that writes.
 
     Waits a moment for one who only reads; another owner is there to stay.
     """
-    path = settings.store_path
-    store = patiently(lambda: DuckDBStore(path), lambda error: error.pid != os.getpid() and find_owner(path) is None)
+    store = patiently(
+        lambda: opening.open_store(settings.store.url),
+        lambda error: error.pid != os.getpid() and find_owner(settings) is None,
+    )
     try:
         yield store
     finally:
@@ -71,7 +73,7 @@ def rules(settings: Settings) -> Rules:
     )
 
 
-def flattener(settings: Settings, store: DuckDBStore, client: Client) -> Flattener:
+def flattener(settings: Settings, store: Store, client: Client) -> Flattener:
     """Return the flattener of this store; it asks Redis for the descriptions of objects."""
 
     def fetch(schema_id: str) -> bytes | None:

@@ -20,7 +20,7 @@ from integration.errors import HeadraceError, UnreachableError
 from integration.settings import Settings
 from integration.source.client import SalesforceClient
 from integration.source.poll import CycleReport, Poller
-from integration.store.duckdb.store import DuckDBStore
+from integration.store.protocol import Store
 from integration.stream import groups
 from integration.stream.connection import answering
 from integration.stream.pressure import Gate
@@ -363,7 +363,7 @@ async def consume_for_ever(
 
 def consumer(
     settings: Settings,
-    store: DuckDBStore,
+    store: Store,
     streams: Streams,
     progress: Progress,
     described: Sequence[ObjectSchema] = (),

@@ -1,12 +1,14 @@
-"""The store, opened with patience: DuckDB lets one process in at a time, and some stay only for a moment."""
+"""The store: whether it is there, who owns it, and how it is opened: with patience, for DuckDB lets one process in at
+a time, and some stay only for a moment."""
 
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from integration.settings import Settings
-from integration.store.duckdb.owner import StoreOwnedError
-from integration.store.opening import Reader, open_reader
+from integration.settings import Settings, mask_url
+from integration.store import opening
+from integration.store.ownership import Owner, StoreOwnedError
+from integration.store.protocol import Reader
 
 T = TypeVar("T")
 
@@ -14,10 +16,25 @@ _PATIENCE_SECONDS = 5.0
 _BEAT_SECONDS = 0.05
 
 
+def exists(settings: Settings) -> bool:
+    """Tell whether there is a store to read; a server says by itself that it has none."""
+    return settings.store_path is None or settings.store_path.exists()
+
+
+def place(settings: Settings) -> str:
+    """Name the store for people: its file, or its address without user and password."""
+    return str(settings.store_path or mask_url(settings.store.url))
+
+
+def find_owner(settings: Settings) -> Owner | None:
+    """Return the living process that has the store to itself; None when there is none."""
+    return opening.find_owner(settings.store.url)
+
+
 def reader(settings: Settings) -> Reader:
     """Open the store for reading, through its owner if one has it open. To be closed."""
     # An owner holds the file for a moment before it says where it answers, and after it has stopped to.
-    return patiently(lambda: open_reader(settings.store_path), lambda _error: True)
+    return patiently(lambda: opening.open_reader(settings.store.url), lambda _error: True)
 
 
 def patiently(opened: Callable[[], T], passes: Callable[[StoreOwnedError], bool]) -> T:

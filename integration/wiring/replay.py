@@ -17,9 +17,9 @@ from consumers.apply import Flattener
 from integration.core import exactjson
 from integration.errors import UsageError
 from integration.settings import Settings
-from integration.store.answers import rows
-from integration.store.duckdb.owner import StoreOwnedError, find_owner
-from integration.store.duckdb.store import DuckDBStore
+from integration.store.answers import ask
+from integration.store.ownership import StoreOwnedError
+from integration.store.protocol import Store
 from integration.wiring import asking, owner, parts, reading
 from integration.wiring.clock import now
 from integration.wiring.replay_plan import MARKED, archived, in_streams, place_of, time_of, unfinished
@@ -55,7 +55,7 @@ def replay(
         f"replay-{uuid.uuid4().hex[:12]}", asked.source, since, until, asked.objects, words, rules_of(settings), restart
     )
     with reading.reader(settings) as store:
-        mark = None if restart else unfinished(rows(store.query(MARKED)), request)
+        mark = None if restart else unfinished(ask(store, MARKED), request)
         if mark is not None:
             # `-7d` meant other times then: what was begun is finished.
             since, until = mark["since"], mark["until"]
@@ -72,13 +72,13 @@ def replay(
 
 
 def _do(settings: Settings, request: Request, plan: Plan, on_change: OnChange) -> ReplayReport:
-    worker = find_owner(settings.store_path)
+    worker = reading.find_owner(settings)
     if worker is None:
         try:
             with parts.open_store(settings) as store, owner.answering_queries(settings, store, port=0):
                 return _here(settings, store, request, plan, on_change)
         except StoreOwnedError:
-            worker = find_owner(settings.store_path)
+            worker = reading.find_owner(settings)
             if worker is None:
                 raise
     progress = ReplayProgress(total=plan.records)
@@ -93,7 +93,7 @@ def _do(settings: Settings, request: Request, plan: Plan, on_change: OnChange) -
         return ReplayReport(**asking.ask(settings, streams.client, worker, DESK, request.run_id, text, waiting))
 
 
-def _here(settings: Settings, store: DuckDBStore, request: Request, plan: Plan, on_change: OnChange) -> ReplayReport:
+def _here(settings: Settings, store: Store, request: Request, plan: Plan, on_change: OnChange) -> ReplayReport:
     progress = ReplayProgress(total=plan.records)
     if request.source == "stream":
         with existing_streams(settings) as streams:

@@ -11,8 +11,8 @@ from integration.core import exactjson
 from integration.core.times import parse_time
 from integration.errors import ConfigError, UsageError
 from integration.settings import Settings
-from integration.store.answers import rows
-from integration.store.opening import Reader
+from integration.store.answers import ask
+from integration.store.protocol import Reader
 from integration.store.quoting import literal
 from integration.stream import find, names
 from integration.stream.connection import Client, answering
@@ -79,7 +79,7 @@ def records_sql(since: str | None, until: str | None) -> str:
 
 def archived(store: Reader, objects: Sequence[str], since: str | None, until: str | None) -> Plan:
     """Plan a replay from the archive. Raises UsageError for an unknown object, ConfigError for an empty archive."""
-    there = [row["object"] for row in rows(store.query(ARCHIVED))]
+    there = [row["object"] for row in ask(store, ARCHIVED)]
     if not there:
         raise ConfigError("The archive (table captures) is empty: run headrace sync first.")
     chosen = wanted(objects, there)
@@ -87,13 +87,12 @@ def archived(store: Reader, objects: Sequence[str], since: str | None, until: st
         "SELECT object, record_id, sum(n) AS n, min(stored_at) AS first, max(stored_at) AS last "
         f"FROM ({_stored(since, until)}) AS s GROUP BY object, record_id {_having(since, until)}"
     )
-    found = rows(
-        store.query(
-            "SELECT object, count(*) AS records, CAST(sum(n) AS BIGINT) AS captures, min(first) AS first, "
-            f"max(last) AS last FROM ({each}) AS r GROUP BY object ORDER BY object"
-        )
+    found = ask(
+        store,
+        "SELECT object, count(*) AS records, CAST(sum(n) AS BIGINT) AS captures, min(first) AS first, "
+        f"max(last) AS last FROM ({each}) AS r GROUP BY object ORDER BY object",
     )
-    forgotten = rows(store.query(_ARCHIVE_FROM))
+    forgotten = ask(store, _ARCHIVE_FROM)
     plans = [ObjectPlan(**row) for row in found if row["object"] in chosen]
     return Plan("archive", since, until, plans, forgotten[0]["value"] if forgotten else None)
 

@@ -17,7 +17,7 @@ import structlog
 from integration import __version__, tracing
 from integration.errors import FencedError, UnreachableError
 from integration.settings import Settings
-from integration.store.duckdb.owner import StoreOwnedError
+from integration.store.ownership import StoreOwnedError
 from integration.stream.lease import new_holder
 from integration.wiring import pipeline
 from integration.wiring.health import Health, components

@@ -15,7 +15,7 @@ from integration.core.catalog import ObjectSchema
 from integration.errors import FencedError, HeadraceError, UnreachableError
 from integration.settings import Settings
 from integration.source.client import SalesforceClient
-from integration.store.duckdb.store import DuckDBStore
+from integration.store.protocol import Store
 from integration.stream.connection import Client
 from integration.stream.lease import Lease, holder_of
 from integration.wiring import parts, pipeline
@@ -186,7 +186,7 @@ class Shift:
         stack.callback(self._health.check, "consumer", None)
 
     def _sweeper(
-        self, stack: ExitStack, source: SalesforceClient, streams: Streams, store: DuckDBStore, polling: Polling
+        self, stack: ExitStack, source: SalesforceClient, streams: Streams, store: Store, polling: Polling
     ) -> Sweeper:
         """Return what reconciles between two polls, and says so to those who ask for a sweep."""
         tools = tools_for(

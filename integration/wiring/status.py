@@ -9,8 +9,7 @@ from integration.core.budget import Usage
 from integration.core.history import parent_of
 from integration.errors import HeadraceError
 from integration.settings import Settings, mask_url
-from integration.store.answers import rows
-from integration.store.duckdb.owner import find_owner
+from integration.store.answers import ask
 from integration.stream import inspect, metrics, names
 from integration.stream.connection import Client
 from integration.stream.metrics import PollerMetrics
@@ -67,7 +66,7 @@ def status(settings: Settings) -> tuple[dict[str, Any], HeadraceError | None]:
     problems: list[HeadraceError] = []
     known: dict[str, dict[str, int]] = {}
     try:
-        if settings.store_path.exists():
+        if reading.exists(settings):
             known = _look_at_store(settings, report)
         else:
             report["store"]["error"] = "not there yet: run headrace sync"
@@ -88,7 +87,7 @@ def status(settings: Settings) -> tuple[dict[str, Any], HeadraceError | None]:
 
 def _look_at_store(settings: Settings, report: dict[str, Any]) -> dict[str, dict[str, int]]:
     """Fill in what the store tells; return records and recent changes by object."""
-    owner = find_owner(settings.store_path)
+    owner = reading.find_owner(settings)
     if owner is not None:
         report["store"] |= {"open_in_process": owner.pid, "open_since": owner.started_at}
     with reading.reader(settings) as reader:
@@ -281,7 +280,7 @@ def _summary(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _rows(reader: Any, sql: str) -> list[dict[str, Any]]:
-    return rows(reader.query(sql))
+    return ask(reader, sql)
 
 
 def _one(reader: Any, sql: str) -> dict[str, Any]:

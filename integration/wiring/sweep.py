@@ -21,14 +21,14 @@ from integration.errors import HeadraceError, UnreachableError, UsageError
 from integration.settings import Settings
 from integration.source.client import SalesforceClient
 from integration.store import tables
-from integration.store.duckdb.owner import StoreOwnedError, find_owner
-from integration.store.duckdb.store import DuckDBStore
+from integration.store.ownership import StoreOwnedError
 from integration.store.protocol import Store
 from integration.stream.connection import Client, answering
 from integration.stream.names import SWEEP_REQUESTS, SWEEPER_KEY, SWEPT_KEY
 from integration.wiring import asking, owner, parts, pipeline
 from integration.wiring.clock import now
 from integration.wiring.pipeline import Polling, Progress
+from integration.wiring.reading import find_owner
 from integration.wiring.reconciling import StoppedError, Tools
 from integration.wiring.reread import Reread, Rereader, rereads
 from integration.wiring.streams import open_streams
@@ -298,7 +298,7 @@ def sweep(
     asking.check_store(settings)
     request = Request(f"sweep-{uuid.uuid4().hex[:12]}", tuple(objects), dry_run, accept_loss)
     tell = on_change or _nobody
-    worker = find_owner(settings.store_path)
+    worker = find_owner(settings)
     if worker is None:
         source = parts.salesforce(settings)
         source.org_id  # noqa: B018 - logs in: who is refused here need not wait for the store
@@ -306,14 +306,14 @@ def sweep(
             with parts.open_store(settings) as store, owner.answering_queries(settings, store, port=0):
                 return _here(settings, source, store, request, tell)
         except StoreOwnedError:
-            worker = find_owner(settings.store_path)
+            worker = find_owner(settings)
             if worker is None:
                 raise
     return ask(settings, worker, request, tell)
 
 
 def _here(
-    settings: Settings, source: SalesforceClient, store: DuckDBStore, request: Request, on_change: OnChange
+    settings: Settings, source: SalesforceClient, store: Store, request: Request, on_change: OnChange
 ) -> SweepReport:
     progress = Progress()
     reports: list[SweepReport] = []

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from integration.core import exactjson
 from integration.settings import Settings
-from integration.store.duckdb.owner import Owner
+from integration.store.ownership import Owner
 from integration.stream.names import SWEEP_REQUESTS, SWEEPER_KEY
 from integration.wiring import asking
 from integration.wiring.streams import existing_streams

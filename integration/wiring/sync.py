@@ -12,7 +12,7 @@ from integration.errors import HeadraceError
 from integration.settings import Settings
 from integration.source.client import SalesforceClient
 from integration.store import tables
-from integration.store.duckdb.store import DuckDBStore
+from integration.store.protocol import Store
 from integration.wiring import owner, parts, pipeline
 from integration.wiring.clock import now
 from integration.wiring.pipeline import Polling, Progress
@@ -75,7 +75,7 @@ def sync(settings: Settings, on_change: Callable[[Progress, Any], None] | None =
     return report
 
 
-def _work(settings: Settings, source: SalesforceClient, store: DuckDBStore, progress: Progress) -> None:
+def _work(settings: Settings, source: SalesforceClient, store: Store, progress: Progress) -> None:
     with open_streams(settings) as streams:
         polling = Polling(settings, source, streams, progress, by="sync")
         described = polling.describe()
@@ -101,7 +101,7 @@ def _fill(report: SyncReport, progress: Progress, source: SalesforceClient) -> N
     report.api_calls, report.api_usage = source.calls, source.api_usage
 
 
-def _note(store: DuckDBStore, report: SyncReport) -> None:
+def _note(store: Store, report: SyncReport) -> None:
     row = {
         "run_id": report.run_id,
         "started_at": report.started_at,
@@ -119,7 +119,7 @@ def _note(store: DuckDBStore, report: SyncReport) -> None:
         tx.append("sync_runs", tables.SYNC_RUNS, [row])
 
 
-def _forget(store: DuckDBStore, days: int) -> None:
+def _forget(store: Store, days: int) -> None:
     """Keep the archive to `archive.days` (0 keeps it for ever), and note since when it is whole."""
     if not days:
         return

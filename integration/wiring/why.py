@@ -18,8 +18,8 @@ from integration.settings import Settings
 from integration.source.client import SalesforceClient
 from integration.source.faults import UnknownObjectError
 from integration.source.soql import earliest, latest, parse_stamp, shift
-from integration.store.answers import rows
-from integration.store.opening import Reader
+from integration.store.answers import ask
+from integration.store.protocol import Reader
 from integration.stream import find, groups, names
 from integration.stream.connection import Client, answering
 from integration.stream.publish import Publisher
@@ -111,7 +111,7 @@ class _Look:
     def open(self, stack: ExitStack, *, offline: bool) -> None:
         """Reach what can be reached."""
         with self._part("store"):
-            if self._settings.store_path.exists():
+            if reading.exists(self._settings):
                 self._reader = stack.enter_context(reading.reader(self._settings))
                 self._read_schemas()
             else:
@@ -164,7 +164,7 @@ class _Look:
         # What goes into the statements are ids and API names that have been checked, or come from the store itself.
         if self._reader is None:
             return []
-        return rows(self._reader.query(sql.format(id=self._id, object=self.facts.object, **words)))
+        return ask(self._reader, sql.format(id=self._id, object=self.facts.object, **words))
 
     # --- which object -------------------------------------------------------------------------------
 

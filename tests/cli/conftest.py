@@ -92,11 +92,11 @@ class Sample:
 
     def rows(self, sql: str) -> list[dict[str, Any]]:
         """Ask its store."""
-        from integration.store.answers import rows
+        from integration.store.answers import ask
         from integration.store.opening import open_reader
 
         with open_reader(self.folder / "headrace.duckdb") as reader:
-            return rows(reader.query(sql))
+            return ask(reader, sql)
 
 
 @pytest.fixture(scope="session")

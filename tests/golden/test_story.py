@@ -14,7 +14,7 @@ from integration.sandbox.clock import VirtualClock
 from integration.sandbox.org import Org
 from integration.sandbox.server import SandboxServer
 from integration.settings import load
-from integration.store.answers import rows
+from integration.store.answers import ask
 from integration.store.opening import open_reader
 from integration.wiring.sync import sync
 
@@ -62,7 +62,7 @@ def tell(directory: Path) -> dict[str, list[dict[str, Any]]]:
                 "identities": IDENTITIES,
                 "users": USERS,
             }
-            answers = {name: rows(reader.query(sql)) for name, sql in shown.items()}
+            answers = {name: ask(reader, sql) for name, sql in shown.items()}
     # Empty columns say nothing, and there are hundreds.
     answers["users"] = [{k: v for k, v in row.items() if v is not None} for row in answers["users"]]
     return answers

@@ -19,8 +19,9 @@ from integration.sandbox.server import SandboxServer
 from integration.sandbox.traffic import Traffic
 from integration.sandbox.world import build_world
 from integration.settings import Settings
-from integration.store.answers import rows
-from integration.store.opening import Reader, open_reader
+from integration.store.answers import ask, rows
+from integration.store.opening import open_reader
+from integration.store.protocol import Reader
 from integration.stream.connection import connect
 from integration.stream.embedded import embedded
 from integration.wiring.sync import SyncReport, sync
@@ -57,7 +58,7 @@ class Company:
         if self.reader is not None:
             return rows(self.reader.query(sql))
         with open_reader(self.settings.store_path) as reader:
-            return rows(reader.query(sql))
+            return ask(reader, sql)
 
     @contextmanager
     def asking(self) -> Iterator[None]:

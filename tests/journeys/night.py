@@ -14,7 +14,7 @@ from consumers.apply import Applied, Flattener
 from consumers.intake import Intake
 from integration.core import exactjson
 from integration.core.catalog import ObjectSchema
-from integration.store.answers import rows
+from integration.store.answers import ask, rows
 from integration.store.duckdb.store import DuckDBStore
 from integration.stream import groups, names
 from integration.stream.connection import Client, connect
@@ -135,7 +135,7 @@ class Worker:
 def flattener_of(shift: Shift, store: DuckDBStore, fetch: Fetch = lambda _: None) -> Flattener:
     """Return a flattener that knows the org's objects; `fetch` is asked for any other description."""
     flattener = Flattener(store, parts.rules(shift.company.settings), now=now, fetch_schema=fetch)
-    if not rows(store.query("SELECT 1 FROM headrace.schemas LIMIT 1")):
+    if not ask(store, "SELECT 1 FROM headrace.schemas LIMIT 1"):
         flattener.announce(shift.schemas)
     return flattener
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from consumers.apply import Entry, Flattener
-from integration.store.answers import rows
+from integration.store.answers import ask
 from integration.store.duckdb.store import DuckDBStore
 from integration.wiring import parts
 
@@ -93,6 +93,6 @@ def _tables(company: Any, schemas: dict[str, bytes], file: Path, batches: Sequen
         )
         for batch in batches:
             assert not flattener.apply(batch).rejects
-        return {name: rows(store.query(sql, limit=None)) for name, sql in TABLES.items()}
+        return {name: ask(store, sql, limit=None) for name, sql in TABLES.items()}
     finally:
         store.close()

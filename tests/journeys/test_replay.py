@@ -21,7 +21,7 @@ from integration import settings as settings_module
 from integration.errors import ConfigError, UsageError
 from integration.sandbox.traffic import Traffic
 from integration.settings import Settings
-from integration.store.answers import rows
+from integration.store.answers import ask
 from integration.store.duckdb.store import DuckDBStore
 from integration.store.opening import open_reader
 from integration.stream.connection import connect
@@ -57,12 +57,12 @@ class Copy:
 
     def query(self, sql: str) -> Rows:
         with open_reader(self.path) as store:
-            return rows(store.query(sql))
+            return ask(store, sql)
 
     def tables(self) -> dict[str, Rows]:
         """Return everything there is, but what tells of runs and not of data."""
         with open_reader(self.path) as store:
-            return tables(lambda sql: rows(store.query(sql)))
+            return tables(lambda sql: ask(store, sql))
 
     def damage(self, *statements: str) -> None:
         """Change the file behind headrace's back."""
@@ -118,7 +118,7 @@ def made_of(captures: Rows, schemas: Rows, copy: Copy, file: Path) -> dict[str, 
             clock[0] = moment
             for start in range(0, len(entries), 1_000):
                 assert not flattener.apply(entries[start : start + 1_000]).rejects
-        return tables(lambda sql: rows(store.query(sql)))
+        return tables(lambda sql: ask(store, sql))
     finally:
         store.close()
 
@@ -412,7 +412,7 @@ def test_the_streams_give_a_store_restored_from_a_copy_what_it_lacks(found: Foun
     company.live(20)
     company.sync()
     with open_reader(file) as store:
-        wanted = tables(lambda sql: rows(store.query(sql)))
+        wanted = tables(lambda sql: ask(store, sql))
     again = Copy(file, company.env)
     assert again.replay(asked=asked).sentence.endswith(": nothing was different.")
     shutil.copy(tmp_path / "backup.duckdb", file)

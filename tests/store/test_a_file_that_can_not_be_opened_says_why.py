@@ -8,9 +8,9 @@ import duckdb
 import pytest
 
 from integration.errors import ConfigError, HeadraceError, UnreachableError
-from integration.store.answers import rows
-from integration.store.duckdb.owner import StoreOwnedError
+from integration.store.answers import ask
 from integration.store.duckdb.store import DuckDBStore
+from integration.store.ownership import StoreOwnedError
 from integration.store.tables import META, USERS
 
 HOLD = """
@@ -124,7 +124,7 @@ def test_the_file_may_have_any_name(tmp_path: Path, name: str) -> None:
         with store.transaction() as tx:
             tx.upsert("users", ("user_id",), USERS, [{"user_id": "u"}])
             assert tx.rows("SELECT count(*) AS n FROM headrace.states") == [{"n": 0}]
-        assert rows(store.query("SELECT user_id FROM users")) == [{"user_id": "u"}]
+        assert ask(store, "SELECT user_id FROM users") == [{"user_id": "u"}]
         store.close()
 
 
@@ -145,7 +145,7 @@ with store.transaction() as tx:
     assert subprocess.run([sys.executable, "-c", killed, str(path)], check=False).returncode == 9
     for read_only in (True, False):
         store = DuckDBStore(path, read_only=read_only)
-        found = rows(store.query("SELECT user_id FROM users ORDER BY 1"))
+        found = ask(store, "SELECT user_id FROM users ORDER BY 1")
         store.close()
         assert found == [{"user_id": "u0"}, {"user_id": "u1"}, {"user_id": "u2"}]
 

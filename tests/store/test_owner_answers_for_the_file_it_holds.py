@@ -11,9 +11,11 @@ import pytest
 
 from integration.errors import ConfigError, HeadraceError, RunError, UnreachableError, UsageError
 from integration.store.answers import rows
-from integration.store.duckdb.owner import Owner, StoreOwnedError, announce, find_owner, new_token, owner_file, withdraw
+from integration.store.duckdb.owner import announce, find_owner, owner_file, withdraw
 from integration.store.duckdb.store import DuckDBStore
-from integration.store.opening import Reader, open_reader
+from integration.store.opening import open_reader
+from integration.store.ownership import Owner, StoreOwnedError
+from integration.store.protocol import Reader
 from integration.store.tables import USERS
 from integration.web.query import QueryServer, query_app
 
@@ -30,7 +32,7 @@ with open_reader(sys.argv[1]) as reader:
 
 @pytest.fixture
 def token() -> str:
-    return new_token()
+    return "a-token-of-these-tests"
 
 
 @pytest.fixture
@@ -121,12 +123,12 @@ def test_the_owner_gives_the_same_table_as_the_file(store: DuckDBStore, reader: 
         "SELECT user_id, 1.10::DECIMAL(38, 20) AS d, NULL AS nothing, '{\"a\": 1}'::JSON AS j, [1, 2] AS l, "
         "'2024-01-22 16:26:15+00'::TIMESTAMPTZ AS at FROM users ORDER BY 1"
     )
-    told = reader.query(sql, 3)
+    told = reader.query(sql, limit=3)
     assert told.num_rows == 3
     withdraw(path)
     store.close()
     with open_reader(f"duckdb:///{path}") as file:
-        read = file.query(sql, 3)
+        read = file.query(sql, limit=3)
     assert read.equals(told)
     assert rows(read) == rows(told)
     assert rows(told)[0]["j"] == {"a": 1}
@@ -150,7 +152,7 @@ def test_errors_of_the_owner_are_the_same_as_those_of_the_file(
 
 def test_the_time_limit_holds_at_the_owner(reader: Reader) -> None:
     with pytest.raises(RunError, match=r"stopped after 0.3 s"):
-        reader.query("SELECT count(*) FROM range(10000000) a(x), range(10000000) b(y) WHERE x % 3 = y", None, 0.3)
+        reader.query("SELECT count(*) FROM range(10000000) a(x), range(10000000) b(y) WHERE x % 3 = y", timeout_seconds=0.3)
 
 
 def test_an_owner_that_answers_no_queries_is_named(store: DuckDBStore) -> None:

@@ -3,42 +3,17 @@ at which it answers queries for everyone else."""
 
 import json
 import os
-import secrets
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 
 from integration.errors import UnreachableError
 from integration.processes import is_alive
-
-
-class StoreOwnedError(UnreachableError):
-    """Another process has the store open. `pid` is its process id, None where the system did not tell."""
-
-    def __init__(self, message: str, pid: int | None = None) -> None:
-        super().__init__(message)
-        self.pid = pid
-
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """The process that owns a store: where it answers queries, and the token it wants with each."""
-
-    pid: int
-    url: str
-    """`http://host:port`."""
-    token: str = field(repr=False)
-    started_at: str
-    """ISO 8601 UTC."""
+from integration.store.ownership import Owner
 
 
 def owner_file(path: Path) -> Path:
     """Return where the owner of a store's file leaves its note: `<file>.owner.json`."""
     return path.with_name(f"{path.name}.owner.json")
-
-
-def new_token() -> str:
-    """Make a token that can't be guessed."""
-    return secrets.token_urlsafe(32)
 
 
 def announce(path: Path, *, url: str, token: str, started_at: str) -> Owner:

@@ -10,7 +10,7 @@ import duckdb
 
 from integration.errors import ConfigError, HeadraceError, RunError, UnreachableError, UsageError
 from integration.store.duckdb.guard import READING_ONLY
-from integration.store.duckdb.owner import StoreOwnedError
+from integration.store.ownership import StoreOwnedError
 from integration.store.protocol import RefusedError
 
 _LOCK_HOLDER = re.compile(r"\(PID (\d+)\)")

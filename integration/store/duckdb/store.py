@@ -88,7 +88,7 @@ class DuckDBStore:
             con.close()
 
     def query(self, sql: str, *, limit: int | None = None, timeout_seconds: float = 60.0) -> pa.Table:
-        """See protocol.Store. At most `limit` rows come back; more are not computed where that can be helped."""
+        """See protocol.Queryable. At most `limit` rows come back; more are not computed where that can be helped."""
         con = self._branch()
         timer = _Timer(con, timeout_seconds)
         try:
@@ -102,6 +102,10 @@ class DuckDBStore:
             with contextlib.suppress(duckdb.Error):
                 con.execute("ROLLBACK")
             con.close()
+
+    def compiled(self, sql: str) -> str:
+        """See protocol.Queryable."""
+        return sql
 
     def table_names(self) -> Sequence[str]:
         """List every table and view as people name them, `users` and `salesforce.contact`."""

@@ -15,8 +15,8 @@ from pydantic import SecretStr
 
 from integration import __version__
 from integration.settings import Settings
-from integration.store.duckdb.owner import find_owner
 from integration.wiring.checks.check import Check, State
+from integration.wiring.reading import find_owner
 
 _GB = 1_000_000_000
 _FEW_BYTES = _GB // 10
@@ -54,10 +54,10 @@ def valkey_binary(settings: Settings) -> Iterator[Check]:
 def room(settings: Settings) -> Iterator[Check]:
     """Compare what is free on the disks of the store and of the embedded server with what may be needed."""
     store = settings.store_path
-    size = store.stat().st_size if store.is_file() else 0
-    places = {"the store": store} | (
-        {"the embedded Valkey": settings.redis_directory} if settings.redis.url == "embedded" else {}
-    )
+    size = store.stat().st_size if store is not None and store.is_file() else 0
+    places = {"the store": store} if store is not None else {}
+    if settings.redis.url == "embedded":
+        places["the embedded Valkey"] = settings.redis_directory
     told: set[int] = set()
     for what, place in places.items():
         folder = next((p for p in (place, *place.absolute().parents) if p.is_dir()), Path("/"))
@@ -79,7 +79,8 @@ def _room(what: str, folder: Path, free: int, size: int) -> Iterator[Check]:
 
 def open_files(settings: Settings) -> Iterator[Check]:
     """Name the files that hold secrets or people's data and that any user of this machine may read."""
-    yield from _readable("the store", settings.store_path, "it holds people's data")
+    if settings.store_path is not None:
+        yield from _readable("the store", settings.store_path, "it holds people's data")
     if settings.redis.url == "embedded":
         yield from _readable("the data of the embedded Valkey", settings.redis_directory, "it holds people's data")
     if settings.salesforce.private_key_file is not None:
@@ -118,7 +119,7 @@ def _readable(what: str, path: Path, because: str) -> Iterator[Check]:
 def port(settings: Settings) -> Iterator[Check]:
     """Tell when the address for queries is somebody else's."""
     host, number = settings.web.host, settings.web.port
-    owner = find_owner(settings.store_path)
+    owner = find_owner(settings)
     if number == 0 or (owner is not None and owner.url.endswith(f":{number}")):
         return
     problem = _taken(host, number)

@@ -9,13 +9,13 @@ from integration.core.schema_changes import GONE
 from integration.core.whereabouts import named
 from integration.settings import Settings
 from integration.store import tables
-from integration.store.answers import rows
-from integration.store.duckdb.owner import find_owner
-from integration.store.opening import Reader
+from integration.store.answers import ask
+from integration.store.protocol import Reader
 from integration.store.quoting import literal
 from integration.stream.metrics import reread_since
 from integration.wiring.checks import streams as streams_checks
 from integration.wiring.checks.check import Check, State
+from integration.wiring.reading import find_owner, place
 from integration.wiring.streams import existing_streams, has_streams
 
 _TWICE = """
@@ -50,15 +50,15 @@ _REBUILD = "rebuild the store from an empty file and sync"
 
 def checks(settings: Settings, reader: Reader) -> Iterator[Check]:
     """Look at the store through whoever has it open."""
-    count = rows(reader.query("SELECT count(*) AS n FROM users"))[0]["n"]
-    owner = find_owner(settings.store_path)
+    count = ask(reader, "SELECT count(*) AS n FROM users")[0]["n"]
+    owner = find_owner(settings)
     through = f" through process {owner.pid}, which has it open" if owner is not None else ""
-    yield Check("store", State.OK, f"{settings.store_path} answers{through}, {count:,} people")
-    yield from _version(rows(reader.query(_VERSION)))
+    yield Check("store", State.OK, f"{place(settings)} answers{through}, {count:,} people")
+    yield from _version(ask(reader, _VERSION))
     yield from _tables(reader)
-    yield from _drift(rows(reader.query(_DRIFT)))
+    yield from _drift(ask(reader, _DRIFT))
     yield from _shared_mailboxes(reader, settings.identity.max_cluster)
-    yield from _sweeps(rows(reader.query(_SWEEPS)))
+    yield from _sweeps(ask(reader, _SWEEPS))
     yield from _beside_the_streams(settings, reader)
 
 
@@ -73,11 +73,11 @@ def _version(found: list[dict[str, Any]]) -> Iterator[Check]:
 
 
 def _tables(reader: Reader) -> Iterator[Check]:
-    twice = rows(reader.query(_TWICE, limit=5))
+    twice = ask(reader, _TWICE, limit=5)
     if twice:
         shown = ", ".join(f"{r['table']} {r['key']}" for r in twice)
         yield Check("one row each", State.FAIL, f"rows stand twice: {shown}", _REBUILD)
-    astray = rows(reader.query(_WITHOUT_USER))[0]["n"] + rows(reader.query(_WITHOUT_PERSON))[0]["n"]
+    astray = ask(reader, _WITHOUT_USER)[0]["n"] + ask(reader, _WITHOUT_PERSON)[0]["n"]
     if astray:
         yield Check("identity", State.FAIL, f"{astray:,} aliases or records belong to nobody", _REBUILD)
     wrong = _not_as_defined(reader)
@@ -92,13 +92,13 @@ def _tables(reader: Reader) -> Iterator[Check]:
 
 def _not_as_defined(reader: Reader) -> int:
     """Count the rows in which the table `users` and its defining query differ."""
-    there = rows(reader.query("SELECT view_name FROM duckdb_views() WHERE view_name = 'users_defined'"))
+    there = ask(reader, "SELECT view_name FROM duckdb_views() WHERE view_name = 'users_defined'")
     if not there:
         return 0
-    columns = ", ".join(f'"{r["column_name"]}"' for r in rows(reader.query("DESCRIBE headrace.users_defined")))
+    columns = ", ".join(f'"{r["column_name"]}"' for r in ask(reader, "DESCRIBE headrace.users_defined"))
     table, defined = f"SELECT {columns} FROM users", f"SELECT {columns} FROM headrace.users_defined"
     sql = f"SELECT count(*) AS n FROM (({table} EXCEPT {defined}) UNION ALL ({defined} EXCEPT {table}))"
-    return int(rows(reader.query(sql))[0]["n"])
+    return int(ask(reader, sql)[0]["n"])
 
 
 def _drift(log: list[dict[str, Any]]) -> Iterator[Check]:
@@ -137,7 +137,7 @@ def _drifted(name: str, what: str, fields: Mapping[str, str]) -> Check:
 
 
 def _shared_mailboxes(reader: Reader, most: int) -> Iterator[Check]:
-    columns = {(r["table_name"], r["column_name"]) for r in rows(reader.query(_MAIL_COLUMNS))}
+    columns = {(r["table_name"], r["column_name"]) for r in ask(reader, _MAIL_COLUMNS)}
     selects = []
     for table in ("contact", "lead"):
         if (table, "email") in columns:
@@ -148,7 +148,7 @@ def _shared_mailboxes(reader: Reader, most: int) -> Iterator[Check]:
         return
     each = " UNION ALL ".join(selects)
     sql = f"SELECT count(*) AS n FROM (SELECT email FROM ({each}) GROUP BY email HAVING count(*) > {most:d})"
-    count = rows(reader.query(sql))[0]["n"]
+    count = ask(reader, sql)[0]["n"]
     if count:
         what = "1 e-mail address is" if count == 1 else f"{count:,} e-mail addresses are"
         yield Check(
@@ -177,8 +177,8 @@ def _beside_the_streams(settings: Settings, reader: Reader) -> Iterator[Check]:
     """Look at what only store and streams together tell: calculated fields, and gaps between the two."""
     if not has_streams(settings):
         return
-    newest = {r["object"]: from_json(r["body"]) for r in rows(reader.query(_DESCRIPTIONS))}
-    positions = {r["stream"]: r["offset"] for r in rows(reader.query(_POSITIONS))}
+    newest = {r["object"]: from_json(r["body"]) for r in ask(reader, _DESCRIPTIONS)}
+    positions = {r["stream"]: r["offset"] for r in ask(reader, _POSITIONS)}
     with existing_streams(settings) as streams:
         yield from streams_checks.gaps(streams.client, positions, newest)
         counts = {name: sum(f.calculated for f in schema.fields) for name, schema in newest.items()}
