@@ -13,6 +13,9 @@ from integration.store import tables
 from integration.store.protocol import Transaction
 
 
+_USERS_OF = "SELECT alias, user_id FROM identities WHERE alias = any(?)"
+
+
 class IdentityRules(Protocol):
     """The two settings identity looks at."""
 
@@ -41,10 +44,12 @@ def write_people(
     `only_differing` holds for headrace.people too: for whom most rows are expected to be as they are.
     """
     done = Projected()
+    moved = _move(tx, reached)
+    reached.copy.update(moved.values())
     records = close_over(tx, reached.stitch, reached.emails)
     people = identity.stitch(records, match_email=rules.match_email, max_cluster=rules.max_cluster)
     shared = identity.shared_mailboxes(records.values(), rules.max_cluster)
-    done.user_of = _write_identities(tx, people, shared, records, reached.emails)
+    done.user_of = moved | _write_identities(tx, people, shared, records, reached.emails)
     deals = _deals(tx, records.values())
     rows = [project.person_row(person, deals) for person in people]
     gone = records.keys() - {row["user_id"] for row in rows}
@@ -53,15 +58,33 @@ def write_people(
     else:
         tx.delete("headrace.people", "user_id", gone)
         tx.upsert("headrace.people", ("user_id",), tables.PEOPLE, rows)
-    done.users = tx.project_users(catalogs.shape, {*gone, *reached.copy, *(row["user_id"] for row in rows)})
+    reached_users = {*gone, *reached.copy, *(row["user_id"] for row in rows)}
+    done.users = tx.project_users(catalogs.shape, reached_users, only_differing=only_differing)
     return done
+
+
+def _move(tx: Transaction, reached: Reach) -> dict[str, str]:
+    """Have the rows of people whose records have only moved on say so; return whose each of these records is."""
+    moved = reached.moved.keys() - reached.stitch
+    if not moved:
+        return {}
+    user_of = {r["alias"]: r["user_id"] for r in tx.rows(_USERS_OF, [sorted(moved)])}
+    versions: dict[str, str] = {}
+    for record_id, user_id in user_of.items():
+        versions[user_id] = max(reached.moved[record_id], versions.get(user_id, ""))
+    rows = tx.rows("SELECT * FROM headrace.people WHERE user_id = any(?)", [sorted(versions)])
+    later = [
+        {**row, "updated_at": versions[row["user_id"]]} for row in rows if row["updated_at"] < versions[row["user_id"]]
+    ]
+    tx.upsert("headrace.people", ("user_id",), tables.PEOPLE, later)
+    return user_of
 
 
 def name_users(tx: Transaction, rows: Iterable[dict[str, Any]], user_of: Mapping[str, str]) -> None:
     """Name the present user of each row's alias; `user_of` knows those that the batch has reached."""
     told = list(rows)
     unknown = {r["alias"] for r in told if r["alias"] and r["alias"] not in user_of}
-    stored = tx.rows("SELECT alias, user_id FROM identities WHERE alias = any(?)", [sorted(unknown)]) if unknown else []
+    stored = tx.rows(_USERS_OF, [sorted(unknown)]) if unknown else []
     users = {**{r["alias"]: r["user_id"] for r in stored}, **user_of}
     for row in told:
         row["user_id"] = users.get(row["alias"])

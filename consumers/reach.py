@@ -25,6 +25,8 @@ class Reach:
     stitch: set[str] = field(default_factory=set)
     emails: set[str] = field(default_factory=set)
     copy: set[str] = field(default_factory=set)
+    moved: dict[str, str] = field(default_factory=dict)
+    """Contacts and leads that are who they were, under a later version: record id -> that version."""
 
 
 def reach(tx: Transaction, outcomes: Sequence[Outcome], lookups: Mapping[str, Sequence[tuple[str, str]]]) -> Reach:
@@ -36,10 +38,7 @@ def reach(tx: Transaction, outcomes: Sequence[Outcome], lookups: Mapping[str, Se
     touched: dict[str, set[str]] = {}
     for outcome in outcomes:
         touched.setdefault(outcome.after.object, set()).add(outcome.after.record_id)
-    for one in _images(outcomes, *_PEOPLE):
-        found.stitch.update(i for i in (one.record_id, *_ends(one)) if i)
-        if email := identity.normal_email(one.fields.get("Email")):
-            found.emails.add(email)
+    _reach_people(found, outcomes)
     found.stitch |= _values(_images(outcomes, _ROLE), "ContactId")
     found.stitch |= _of_deals(
         tx, touched.get("Opportunity", set()), _values(_images(outcomes, "Opportunity"), "AccountId")
@@ -51,6 +50,31 @@ def reach(tx: Transaction, outcomes: Sequence[Outcome], lookups: Mapping[str, Se
     deals = _looking_up(tx, touched, lookups, "Opportunity")
     found.copy |= _ids(tx, "SELECT user_id FROM headrace.people WHERE opportunity_id = any(?)", deals)
     return found
+
+
+def _reach_people(found: Reach, outcomes: Sequence[Outcome]) -> None:
+    for outcome in outcomes:
+        if outcome.after.object not in _PEOPLE:
+            continue
+        if outcome.before is not None and _is_who_it_was(outcome.before, outcome.after):
+            found.moved[outcome.after.record_id] = outcome.after.version
+            continue
+        for one in filter(None, (outcome.before, outcome.after)):
+            found.stitch.update(i for i in (one.record_id, *_ends(one)) if i)
+            if email := identity.normal_email(one.fields.get("Email")):
+                found.emails.add(email)
+
+
+def _is_who_it_was(before: Image, after: Image) -> bool:
+    """Tell whether nothing has changed that identity looks at, or that people's rows are chosen by.
+
+    That is so for most changes, and spares looking for everybody who might be the same person.
+    """
+    return (
+        before.is_deleted == after.is_deleted
+        and before.version <= after.version
+        and all(before.fields.get(name) == after.fields.get(name) for name in identity.FACTS[after.object])
+    )
 
 
 def close_over(tx: Transaction, ids: Iterable[str], emails: Iterable[str]) -> dict[str, Record]:

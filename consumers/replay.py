@@ -139,7 +139,7 @@ class Replayer:
             if renamed or stale:
                 tx.delete("users", "user_id", stale)
                 everybody = [row["user_id"] for row in tx.rows(_EVERYBODY)]
-                done.users = tx.project_users(self._catalogs.shape, {*everybody, *stale})
+                done.users = tx.project_users(self._catalogs.shape, {*everybody, *stale}, only_differing=True)
         return done
 
     def records(
@@ -184,7 +184,7 @@ class Replayer:
             tx.delete("identities", "alias", [row["alias"] for row in tx.rows(_NO_ALIAS)])
             gone = [row["user_id"] for row in tx.rows(_NO_USER)]
             tx.delete("users", "user_id", gone)
-            done.users = max(len(gone), tx.project_users(self._catalogs.shape, gone))
+            done.users = max(len(gone), tx.project_users(self._catalogs.shape, gone, only_differing=True))
             for emails in _unused_emails(tx):
                 done.users += self._people(tx, Reach(emails=emails)).users
         return done

@@ -5,8 +5,10 @@ Numbers keep every digit: a float counts as its shortest decimal form, so 0.1 is
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import date, datetime
 from decimal import Decimal
+from operator import itemgetter
 from typing import Any
 
 import pyarrow as pa
@@ -32,8 +34,18 @@ def to_table(columns: Sequence[Column], rows: Sequence[Row], *, table: str = "")
     need more. Text columns take every value in a plain form. Raises Misfit (of `table`) for a value that a
     column of another type can't hold.
     """
-    arrays = [_array(c, [row.get(c.source or c.name) for row in rows], table) for c in columns]
+    listed = _columnwise([c.source or c.name for c in columns], rows)
+    arrays = [_array(c, values, table) for c, values in zip(columns, listed, strict=True)]
     return pa.Table.from_arrays(arrays, names=[c.name for c in columns])
+
+
+def _columnwise(keys: Sequence[str], rows: Sequence[Row]) -> list[Sequence[Any]]:
+    """Turn rows into one sequence of values per key, null where a row lacks it."""
+    if len(keys) > 1:
+        # Rows of one object mostly have the same keys: then one call of C takes a row apart.
+        with suppress(KeyError):
+            return list(zip(*map(itemgetter(*keys), rows), strict=True)) or [()] * len(keys)
+    return [[row.get(key) for row in rows] for key in keys]
 
 
 def misfits(columns: Sequence[Column], row: Row) -> list[str]:
@@ -47,6 +59,21 @@ def misfits(columns: Sequence[Column], row: Row) -> list[str]:
     return found
 
 
+def last_of_each_key(stage: pa.Table, key: Sequence[str]) -> pa.Array | None:
+    """Return the places of the rows to keep where a key comes twice, None when all are distinct.
+
+    Raises ValueError for a row without a key.
+    """
+    columns = [stage.column(k).to_pylist() for k in key]
+    for name, values in zip(key, columns, strict=True):
+        if None in values:
+            raise ValueError(f"a row has no {name}, which is part of its key")
+    keys = columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
+    if len(set(keys)) == len(keys):
+        return None
+    return pa.array(sorted({k: place for place, k in enumerate(keys)}.values()), pa.int64())
+
+
 def digits_needed(values: Sequence[Decimal | None]) -> tuple[int, int]:
     """Return how many digits these numbers need before and after the point, trailing zeros not counted."""
     before = after = 0
@@ -57,7 +84,7 @@ def digits_needed(values: Sequence[Decimal | None]) -> tuple[int, int]:
     return before, after
 
 
-def _array(column: Column, values: list[Any], table: str) -> pa.Array | pa.ChunkedArray:
+def _array(column: Column, values: Sequence[Any], table: str) -> pa.Array | pa.ChunkedArray:
     if values.count(None) == len(values):
         return pa.nulls(len(values), arrow_type(column))
     try:
@@ -74,19 +101,19 @@ def arrow_type(column: Column) -> pa.DataType:
     return _TYPES[column.type]
 
 
-def _strings(_: Column, values: list[Any]) -> pa.Array:
+def _strings(_: Column, values: Sequence[Any]) -> pa.Array:
     return pa.array(values, pa.string())
 
 
-def _bytes_as_strings(_: Column, values: list[Any]) -> pa.Array:
+def _bytes_as_strings(_: Column, values: Sequence[Any]) -> pa.Array:
     return pa.array(values, pa.binary()).cast(pa.string())
 
 
-def _booleans(_: Column, values: list[Any]) -> pa.Array:
+def _booleans(_: Column, values: Sequence[Any]) -> pa.Array:
     return pa.array(values, pa.bool_())
 
 
-def _integers(_: Column, values: list[Any]) -> pa.Array:
+def _integers(_: Column, values: Sequence[Any]) -> pa.Array:
     # Inferred first: pa.array(..., int64) would cut 1.5 down to 1 without a word, the cast refuses.
     inferred = pa.array(values)
     if not (pa.types.is_integer(inferred.type) or pa.types.is_floating(inferred.type)):
@@ -94,7 +121,7 @@ def _integers(_: Column, values: list[Any]) -> pa.Array:
     return inferred.cast(pa.int64())
 
 
-def _decimals(column: Column, values: list[Any]) -> pa.Array:
+def _decimals(column: Column, values: Sequence[Any]) -> pa.Array:
     inferred = pa.array(values)
     if pa.types.is_floating(inferred.type):
         inferred = inferred.cast(pa.string())  # the shortest text that reads back as the same float
@@ -103,15 +130,15 @@ def _decimals(column: Column, values: list[Any]) -> pa.Array:
     return inferred.cast(pa.decimal128(MAX_DIGITS, column.scale)).cast(arrow_type(column))
 
 
-def _dates(_: Column, values: list[Any]) -> pa.Array:
+def _dates(_: Column, values: Sequence[Any]) -> pa.Array:
     return pa.array(values, pa.string()).cast(pa.date32())
 
 
-def _timestamps(_: Column, values: list[Any]) -> pa.Array:
+def _timestamps(_: Column, values: Sequence[Any]) -> pa.Array:
     return pa.array(values, pa.string()).cast(_TIMESTAMP)
 
 
-def _one_by_one(column: Column, values: list[Any], table: str) -> pa.Array:
+def _one_by_one(column: Column, values: Sequence[Any], table: str) -> pa.Array:
     plain: list[Any] = []
     odd_rows: list[int] = []
     reason = ""

@@ -134,10 +134,11 @@ class Transaction(Reading, Protocol):
         for is left out, and finds nothing. `Email` is compared trimmed and in lower case (as the given e-mails are).
         """
 
-    def project_users(self, shape: Shape, user_ids: Iterable[str]) -> int:
-        """Copy these people's rows of `users` anew from headrace.people and the raw tables; write those that differ.
+    def project_users(self, shape: Shape, user_ids: Iterable[str], *, only_differing: bool = False) -> int:
+        """Copy these people's rows of `users` anew from headrace.people and the raw tables.
 
-        A user that headrace.people does not have is deleted. Returns how many rows were written or deleted.
+        A user that headrace.people does not have is deleted. `only_differing` is for people of whom most are expected
+        to be as they are: what does not differ is not written. Returns how many rows were written or deleted.
         """
 
     def ensure_view(self, name: str, sql: str, *, own: bool = False) -> None:

@@ -85,11 +85,23 @@ def test_null_and_the_text_null_and_the_empty_text_stay_apart(store: Store) -> N
 
 
 @pytest.mark.parametrize(
-    "text", ["😀 Žluťoučký 馬", "a\x00b", 'it\'s "quoted" \\ ; --', "two\nlines\ttab", "x" * 200_000]
+    "text",
+    ["😀 Žluťoučký 馬", 'it\'s "quoted" \\ ; --', "two\nlines\ttab", "\r\n", "\\N", "\\.", '"', ",", " ", "x" * 200_000],
 )
 def test_text_comes_back_as_it_was(store: Store, text: str) -> None:
     write(store, [{"Id": "a", "Email": text}])
     assert read(store)[0]["email"] == text
+
+
+def test_the_character_nul_is_kept_or_is_a_misfit(store: Store) -> None:
+    try:
+        write(store, [{"Id": "a", "Email": "x"}, {"Id": "b", "Email": "a\x00b"}])
+    except Misfit as misfit:
+        assert (misfit.table, misfit.column, misfit.rows) == (CONTACT, "email", (1,))
+        with pytest.raises(UsageError):
+            read(store)
+    else:
+        assert read(store)[1]["email"] == "a\x00b"
 
 
 @pytest.mark.parametrize(
@@ -129,12 +141,15 @@ def test_a_wide_type_does_not_hinder_small_numbers_with_many_decimals(store: Sto
     assert [row["amount"] for row in read(store)] == [5, Decimal("1E-30"), 12345678]
 
 
-def test_a_number_that_has_no_room_beside_the_others_is_a_misfit(store: Store) -> None:
+def test_a_number_that_has_no_room_beside_the_others_is_a_misfit_and_never_rounded(store: Store) -> None:
     write(store, [{"Id": "a", "Amount": 1e-30}])
-    with pytest.raises(Misfit) as caught:
+    try:
         write(store, [{"Id": "b", "Amount": 7}, {"Id": "c", "Amount": 1e12}, {"Id": "d", "Amount": 8}])
-    assert (caught.value.table, caught.value.column, caught.value.rows) == (CONTACT, "amount", (1,))
-    assert [row["id"] for row in read(store)] == ["a"]
+    except Misfit as misfit:
+        assert (misfit.table, misfit.column, misfit.rows) == (CONTACT, "amount", (1,))
+        assert [row["id"] for row in read(store)] == ["a"]
+    else:
+        assert [row["amount"] for row in read(store)] == [Decimal("1E-30"), 7, 10**12, 8]
 
 
 def test_new_columns_are_added_and_old_rows_have_null_there(store: Store) -> None:
@@ -248,7 +263,7 @@ def test_json_is_queryable_and_kept_to_the_letter(store: Store) -> None:
     with store.transaction() as tx:
         tx.append("events", tables.EVENTS, [{"event_id": "e", "properties": body}])
     sql = "SELECT properties->'changes'->0->>'new' AS new FROM events"
-    assert read(store, sql) == [{"new": "é"}]
+    assert read(store, store.compiled(sql)) == [{"new": "é"}]
     with store.transaction() as tx:
         assert tx.rows("SELECT properties FROM events") == [{"properties": body.decode()}]
 
@@ -332,10 +347,10 @@ def test_users_are_copied_from_the_raw_tables_and_only_rows_that_differ_are_writ
             "headrace.people", ("user_id",), tables.PEOPLE, [person("a", "a"), person("b", "b"), person("c", None)]
         )
         assert tx.project_users(SHAPE, ["a", "b", "c"]) == 3
-        assert tx.project_users(SHAPE, ["a", "b", "c", "nobody"]) == 0
+        assert tx.project_users(SHAPE, ["a", "b", "c", "nobody"], only_differing=True) == 0
         tx.upsert(CONTACT, ("id",), RAW, [{"Id": "a", "title": None, "score": Decimal("1.23456")}])
         tx.delete("headrace.people", "user_id", ["b"])
-        assert tx.project_users(SHAPE, ["a", "b", "c"]) == 2
+        assert tx.project_users(SHAPE, ["a", "b", "c"], only_differing=True) == 2
     found = read(
         store, "SELECT user_id, sfdc_contact_title AS title, sfdc_contact_score AS score FROM users ORDER BY 1"
     )

@@ -44,12 +44,15 @@ class Known:
     filled: set[str] = field(default_factory=set)
     """Tables that are known to hold rows."""
     views: dict[str, str] = field(default_factory=dict)
+    users_fit: bool = False
+    """Whether every column of `users` has room for what the raw tables hold."""
 
     def forget(self) -> None:
         """Forget everything: what a rolled-back transaction created is not there."""
         self.columns.clear()
         self.filled.clear()
         self.views.clear()
+        self.users_fit = False
 
 
 class DuckDBTransaction:
@@ -65,13 +68,15 @@ class DuckDBTransaction:
         if not there:
             listed = ", ".join(f"{identifier(c.name)} {_sql_type(c)}" for c in columns)
             self._con.execute(f"CREATE TABLE {table_name(table)} ({listed})")
-            self._known.columns.pop(table.lower(), None)
+            self._known.columns[table.lower()] = {c.name.lower(): _shape(c) for c in columns}
+            self._known.users_fit = False
             return
         for column in columns:
             if column.name.lower() not in there:
                 added = f"{identifier(column.name)} {_sql_type(column)}"
                 self._con.execute(f"ALTER TABLE {table_name(table)} ADD COLUMN {added}")
                 there[column.name.lower()] = _shape(column)
+                self._known.users_fit = False
                 continue
             shape = there[column.name.lower()]
             asked = _shape(column)
@@ -194,7 +199,7 @@ class DuckDBTransaction:
             column = f"lower(trim({column}, {literal(SPACE)}))"
         return f"{column} IN (SELECT key FROM {name})"
 
-    def project_users(self, shape: Shape, user_ids: Iterable[str]) -> int:
+    def project_users(self, shape: Shape, user_ids: Iterable[str], *, only_differing: bool = False) -> int:
         """See protocol.Transaction."""
         with self._keys(user_ids) as some:
             if not some:
@@ -202,20 +207,30 @@ class DuckDBTransaction:
             wanted = f"user_id IN (SELECT key FROM {_KEYS})"
             self._con.execute(f"CREATE OR REPLACE TEMP TABLE {_PEOPLE} AS SELECT * FROM headrace.people WHERE {wanted}")
             select = users_select(shape, f"temp.{_PEOPLE}", tables.FIXED_OF_USERS)
-            self._con.execute(f"CREATE OR REPLACE TEMP TABLE {_USERS} AS {select}")
-            self._make_users_fit()
-            names = [row[0] for row in self._con.execute(f"DESCRIBE temp.{_USERS}").fetchall()]
-            listed = ", ".join(identifier(name) for name in names)
-            same = f"SELECT {listed} FROM temp.{_USERS} INTERSECT SELECT {listed} FROM users WHERE {wanted}"
-            self._con.execute(f"CREATE OR REPLACE TEMP TABLE {_SAME} AS SELECT user_id FROM ({same})")
-            differs = f"user_id NOT IN (SELECT user_id FROM temp.{_SAME})"
-            deleted = self._count(f"DELETE FROM users WHERE {wanted} AND {differs}")
-            written = self._count(f"INSERT INTO users BY NAME SELECT * FROM temp.{_USERS} WHERE {differs}")
-            return max(deleted, written)
+            self._make_users_fit(select)
+            if only_differing:
+                return self._write_differing_users(select, wanted)
+            deleted = self._count(f"DELETE FROM users WHERE {wanted}")
+            return max(deleted, self._count(f"INSERT INTO users BY NAME {select}"))
 
-    def _make_users_fit(self) -> None:
+    def _write_differing_users(self, select: str, wanted: str) -> int:
+        self._con.execute(f"CREATE OR REPLACE TEMP TABLE {_USERS} AS {select}")
+        names = [row[0] for row in self._con.execute(f"DESCRIBE temp.{_USERS}").fetchall()]
+        listed = ", ".join(identifier(name) for name in names)
+        there = f"SELECT {listed} FROM users WHERE {wanted}"
+        # Comparing reads every column of these rows: about as dear as writing them.
+        same = f"SELECT {listed} FROM temp.{_USERS} INTERSECT {there}"
+        self._con.execute(f"CREATE OR REPLACE TEMP TABLE {_SAME} AS SELECT user_id FROM ({same})")
+        differs = f"user_id NOT IN (SELECT user_id FROM temp.{_SAME})"
+        deleted = self._count(f"DELETE FROM users WHERE {wanted} AND {differs}")
+        written = self._count(f"INSERT INTO users BY NAME SELECT * FROM temp.{_USERS} WHERE {differs}")
+        return max(deleted, written)
+
+    def _make_users_fit(self, select: str) -> None:
         """A raw decimal column that was widened widens the property's column too: copying must not round."""
-        made = self._columns_of(f"SELECT * FROM temp.{_USERS}")
+        if self._known.users_fit:
+            return
+        made = self._columns_of(select)
         there = self._columns("users")
         for name, shape in made.items():
             had = there.get(name)
@@ -223,6 +238,7 @@ class DuckDBTransaction:
                 wide = widened(had, shape)
                 if wide is not None:
                     self._widen("users", name, wide)
+        self._known.users_fit = True
 
     def _columns_of(self, select: str) -> dict[str, Digits | None]:
         found = self._con.execute(f"DESCRIBE {select}").fetchall()
@@ -285,6 +301,7 @@ class DuckDBTransaction:
         kind = f"DECIMAL({shape.precision}, {shape.scale})"
         self._con.execute(f"ALTER TABLE {table_name(table)} ALTER {identifier(column)} TYPE {kind}")
         self._columns(table)[column.lower()] = shape
+        self._known.users_fit = False
 
     def _used_digits(self, table: str, column: str) -> Digits:
         sql = f"SELECT max(abs({identifier(column)})) FROM {table_name(table)}"
@@ -306,10 +323,7 @@ class DuckDBTransaction:
     def _columns(self, table: str) -> dict[str, Digits | None]:
         lower = table.lower()
         if lower not in self._known.columns:
-            found = self._read_columns(lower)
-            if not found:
-                return {}
-            self._known.columns[lower] = found
+            self._known.columns[lower] = self._read_columns(lower)
         return self._known.columns[lower]
 
     def _read_columns(self, table: str) -> dict[str, Digits | None]:
