@@ -9,7 +9,6 @@ from typing import Any
 
 from oracle import MAX_CLUSTER, WATCHED, Watcher
 
-
 COLUMNS = (
     "user_id", "contact_id", "lead_id", "account_id", "owner_id", "is_deleted", "sfdc_opportunity_count",
     "sfdc_opportunity_open_count", "sfdc_opportunity_open_amount", "sfdc_opportunity_won_count",
