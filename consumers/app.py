@@ -47,8 +47,9 @@ class Consumer:
     """Takes the entries of all streams through the flattener until it is stopped.
 
     `on_applied` is called after each commit. `max_records` bounds what one read of one stream brings, and with it
-    the memory that a backlog needs. `keep` finished entries stay in each stream when it is trimmed;
-    `max_dead_in_a_row` entries given up one after the other in one stream stop the consumer.
+    the memory that a backlog needs. `keep` finished entries stay in each stream when it is trimmed, none while Redis
+    uses `memory_percent` of its maxmemory; `max_dead_in_a_row` entries given up one after the other in one stream
+    stop the consumer.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Consumer:
         max_records: int = 2_000,
         keep: int = 10_000,
         max_dead_in_a_row: int = 500,
+        memory_percent: int = 70,
     ) -> None:
         self._client = client
         self._flattener = flattener
@@ -75,6 +77,7 @@ class Consumer:
             keep=keep,
             max_dead_in_a_row=max_dead_in_a_row,
             at_once=max_records,
+            memory_percent=memory_percent,
         )
         self._max_records = max_records
         self._queue: asyncio.Queue[Delivery] = asyncio.Queue()
@@ -272,6 +275,7 @@ class Consumer:
                 full = await self._heal_all()
                 if beat % _BEATS_PER_LOOK == 0 and not self._stopping.is_set():
                     await self._find_stranded()
+                    await self._make_room()
                     self._away = full
             except UnreachableError as error:
                 self._away = str(error)  # its readers try again too
@@ -304,6 +308,10 @@ class Consumer:
         async with self._turn:
             idle = [stream for stream in self._subscribers if not self._in_hand[stream]]
             await asyncio.to_thread(self._intake.find_stranded, idle)
+
+    async def _make_room(self) -> None:
+        async with self._turn:
+            await asyncio.to_thread(self._intake.make_room, list(self.streams))
 
     def _fail(self, error: Exception) -> None:
         if self.failed is not None and not self.failed.done():

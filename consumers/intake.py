@@ -15,12 +15,14 @@ import structlog
 from consumers.apply import Applied, Entry, Flattener, Reject
 from consumers.bisect import InARow, give_up, in_parts
 from consumers.letters import Letters
+from consumers.orgs import OneOrg
 from integration.errors import HeadraceError
 from integration.stream import delivery, groups
 from integration.stream.connection import Client
 from integration.stream.delivery import Gap
 from integration.stream.names import ORIGIN, offset_key
-from integration.stream.trim import Trimmer
+from integration.stream.pressure import memory_used, refused_writes
+from integration.stream.trim import Trimmer, trim_all
 
 log = structlog.get_logger()
 
@@ -49,6 +51,7 @@ class Intake:
         keep: int,
         max_dead_in_a_row: int,
         at_once: int,
+        memory_percent: int = 70,
     ) -> None:
         self._client = client
         self._flattener = flattener
@@ -58,18 +61,21 @@ class Intake:
         self._letters = Letters(client, flattener.transaction, now)
         self._trimmer = Trimmer(client, keep=keep)
         self._since_trim = 0
+        self._memory_percent = memory_percent
+        self._is_tight = False
+        self._refused: int | None = None
+        self._org = OneOrg(flattener.transaction)
         with flattener.transaction() as tx:
             self._row = InARow(max_dead_in_a_row, tx)
         self._suspects: list[Gap] = []
 
-    def recover(self, stream: str) -> groups.GroupState:
+    def recover(self, stream: str) -> None:
         """Set the group to the store's position, and take what an earlier run was given but did not finish."""
         flattener = self._flattener
         position = flattener.positions.get(stream, ORIGIN)
         if groups.note_loss(self._client, stream, position):
             log.warning("stream was lost", stream=stream, detail="its object is read again from the beginning")
-        state = groups.ensure_group(self._client, stream, position)
-        if state is groups.GroupState.CREATED:
+        if groups.ensure_group(self._client, stream, position) is groups.GroupState.CREATED:
             # A stream that knows no group of ours may be another one than the position was taken in (a new Redis,
             # its clock behind the old one's): by that position its entries would be taken for old ones.
             flattener.forget_position(stream)
@@ -85,7 +91,6 @@ class Intake:
             groups.ack(self._client, stream, [entry.offset for entry in entries])
         delivery.forget_idle_consumers(self._client, stream, but=CONSUMER)
         self._letters.restore(stream)
-        return state
 
     def take(self, batches: Sequence[Sequence[Entry]]) -> None:
         """Store batches, each of one stream and in its order, and with them what lies before them.
@@ -101,6 +106,29 @@ class Intake:
         self._letters.settle(streams)
         self._letters.restore_owed()
         self._trimmer.trim()
+        self.make_room(streams)
+
+    def make_room(self, streams: Sequence[str]) -> int:
+        """Trim all that is finished, also what people would look at, if Redis uses more of its memory than the
+        settings allow, or has refused writes since the last time; return how many entries went.
+
+        Publishers wait for that. A Redis that stays full of what is finished would stop them for ever.
+        """
+        used, refused, before = memory_used(self._client), refused_writes(self._client), self._refused
+        self._refused = refused
+        if not (before is not None and refused > before) and (used is None or used < self._memory_percent):
+            self._is_tight = False
+            return 0
+        positions = self._flattener.positions
+        gone = sum(trim_all(self._client, s, positions[s]) for s in streams if s in positions)
+        if gone and not self._is_tight:
+            self._is_tight = True
+            log.warning(
+                "finished entries trimmed",
+                entries=gone,
+                detail="Redis is short of memory: none are kept for people to look at until it is not.",
+            )
+        return gone
 
     def find_stranded(self, streams: Iterable[str]) -> None:
         """Take entries that were delivered, yet never came: to somebody else, or with an answer that was lost. Finish
@@ -144,6 +172,7 @@ class Intake:
             log.info("entries taken that were delivered elsewhere", stream=gap.stream, entries=count)
 
     def _apply(self, entries: Sequence[Entry]) -> None:
+        self._org.check(entries)
         rest = iter(entries)
         for applied in in_parts(self._flattener, entries, self._row):
             self._stored(applied, list(islice(rest, applied.entries)))

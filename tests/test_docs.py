@@ -245,7 +245,7 @@ def test_the_streams_page_has_every_field_and_key() -> None:
     fixed = [value for name, value in vars(names).items() if isinstance(value, str) and value.startswith("headrace:")]
     keys = (
         names.cursor_key("<object>"), names.seen_key("<object>"), names.buried_key("<stream>"),
-        names.settled_key("<stream>"), names.lease_key("<role>"), *fixed,
+        names.settled_key("<stream>"), names.retried_key("<stream>"), names.lease_key("<role>"), *fixed,
     )  # fmt: skip
     assert [key for key in keys if f"| `{key}` |" not in page["Keys beside the streams"]] == []
     for name in (names.stream_of("<object>"), names.dead_of(names.stream_of("<object>")), names.PRODUCT_STREAM):

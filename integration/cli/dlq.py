@@ -274,7 +274,7 @@ def _alive(client: "Client", name: str) -> str:
 
 def _newest(call: Call, client: "Client", stream: str, wanted: "Filter | None", most: int | None) -> "Iterator[Buried]":
     """Give the letters of a stream in its order; if not all are asked for, the newest."""
-    from integration.stream import find, inspect
+    from integration.stream import dead, find
 
     if most is None:
         for page in find.dead_letters(client, stream, wanted=wanted):
@@ -284,7 +284,7 @@ def _newest(call: Call, client: "Client", stream: str, wanted: "Filter | None", 
     for page in find.dead_letters(client, stream, newest_first=True, wanted=wanted):
         found += page
         if len(found) >= most:
-            total = inspect.dead_length(client, stream)
+            total = dead.dead_count(client, stream)
             if total > most:
                 which = f"the newest {most:,} that fit" if wanted else f"the newest {most:,}"
                 call.out.note(f"{stream} has {total:,} dead letters; these are {which}, --count N shows more.")

@@ -8,9 +8,11 @@ from urllib.parse import urlsplit
 import redis
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
     AuthorizationError,
     BusyLoadingError,
+    ClusterDownError,
     InvalidResponse,
     NoPermissionError,
     OutOfMemoryError,
@@ -23,6 +25,7 @@ from redis.exceptions import TimeoutError as SlowError
 from redis.retry import Retry
 
 from integration.errors import ConfigError, HeadraceError, RunError, UnreachableError
+from integration.stream.renaming import rename_old_keys
 
 Client = redis.Redis
 """What the functions of integration.stream take; others name it without importing redis."""
@@ -46,13 +49,14 @@ def connect(url: str) -> Client:
 
 
 def reach(url: str) -> Client:
-    """Return a client of a server that has just answered a PING.
+    """Return a client of a server that has just answered a PING, and in which the keys have their present names.
 
     Raises ConfigError (no Redis URL, login refused, not a Redis server) or UnreachableError (no answer) at once,
     without trying again.
     """
     with _client(url, Retry(NoBackoff(), retries=0)) as probe, answering(probe):
         probe.ping()
+        rename_old_keys(probe)
     return connect(url)
 
 
@@ -83,6 +87,13 @@ def translated(error: RedisError, place: str) -> HeadraceError:
         return FullError(f"{at} is full and wrote nothing of it: raise its maxmemory, or let the consumers catch up.")
     if isinstance(error, ReadOnlyError) or _said(error).startswith("MISCONF"):
         return UnreachableError(f"{at} takes no writes now ({_said(error)}): repair it, or change {_SETTING}.")
+    if isinstance(error, AskError):  # MOVED is one too
+        return ConfigError(
+            f"{at} is one of several shards of a cluster, and headrace talks to one server: set {_SETTING} to a Redis "
+            "that is not sharded."
+        )
+    if isinstance(error, ClusterDownError):
+        return UnreachableError(f"{at} takes no commands (its cluster is down): repair it, or change {_SETTING}.")
     if isinstance(error, ResponseError) and "DB index" in str(error):
         return ConfigError(f"{at} has no database of that number: change the end of {_SETTING}.")
     return RunError(f"{at} refused a command: {_said(error)}.")

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from redis.client import Pipeline
+from redis.exceptions import ResponseError
 
 from integration.core import exactjson
 from integration.errors import RunError
 from integration.stream.connection import Client, answering
 from integration.stream.entry import readable
-from integration.stream.names import GROUP, buried_key, dead_of, offset_key, offset_time, settled_key
+from integration.stream.names import GROUP, buried_key, dead_of, offset_key, offset_time, retried_key, settled_key
 from schemas import DeadLetter
 
 RETRIED: Final = "retried"
@@ -18,6 +19,25 @@ DROPPED: Final = "dropped"
 
 _CHUNK: Final = 1000
 _UNKNOWN_TIME: Final = "1970-01-01T00:00:00Z"
+_RETRIED_SECONDS: Final = 3_600
+
+# KEYS: the stream, and the hash of what was put back into it. ARGV: how long to remember that; then for each letter its
+# offset among the dead, how many strings its fields are, and these. Gives the new offsets.
+_PUT_BACK: Final = """
+local offsets, at = {}, 2
+while at <= #ARGV do
+  local letter, count = ARGV[at], tonumber(ARGV[at + 1])
+  local offset = redis.call('HGET', KEYS[2], letter)
+  if not offset then
+    offset = redis.call('XADD', KEYS[1], '*', unpack(ARGV, at + 2, at + 1 + count))
+    redis.call('HSET', KEYS[2], letter, offset)
+  end
+  offsets[#offsets + 1] = offset
+  at = at + 2 + count
+end
+redis.call('EXPIRE', KEYS[2], ARGV[1])
+return offsets
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,38 +62,36 @@ class Buried:
 
 
 def bury(client: Client, letters: Sequence[DeadLetter], *, ack: bool = True) -> int:
-    """Write dead letters and acknowledge their entries, all or nothing; return how many were not yet written.
+    """Write dead letters, then acknowledge their entries; return how many were not yet written.
 
-    An offset is buried once, however often it is delivered: the set `headrace:buried:<stream>` names the offsets that
-    lie in `<stream>.dead`, and is watched while the transaction is made. `ack=False` leaves the entries pending, for
-    a caller who acknowledges after its own commit. Raises UnreachableError when Redis does not answer or is full.
+    All letters of a stream or none: one transaction for each stream. An offset is buried once, however often it is
+    delivered: the set `buried_key` names the offsets that lie in `<stream>.dead`, and is watched while the
+    transaction is made. `ack=False` leaves the entries pending, for a caller who acknowledges after its own commit.
+    Raises UnreachableError when Redis does not answer or is full.
     """
-    if not letters:
-        return 0
-    by_address = {(letter.stream, letter.offset): letter for letter in letters}
-    streams = sorted({stream for stream, _ in by_address})
-
-    def work(pipe: Pipeline) -> int:
-        done = {s: _buried(pipe, s, [o for stream, o in by_address if stream == s]) for s in streams}
-        fresh = [letter for letter in by_address.values() if letter.offset not in done[letter.stream]]
-        pipe.multi()
-        for letter in fresh:
-            pipe.xadd(dead_of(letter.stream), _to_fields(letter))  # type: ignore[arg-type]
-            pipe.sadd(buried_key(letter.stream), letter.offset)
-        if ack:
-            for stream, offset in by_address:
-                pipe.xack(stream, GROUP, offset)
-        return len(fresh)
-
-    watched = [key for stream in streams for key in (buried_key(stream), dead_of(stream))]
+    by_stream: dict[str, dict[str, DeadLetter]] = {}
+    for letter in letters:
+        by_stream.setdefault(letter.stream, {})[letter.offset] = letter
+    fresh = 0
     with answering(client):
-        return int(client.transaction(work, *watched, value_from_callable=True))  # type: ignore[arg-type]
+        for stream, by_offset in by_stream.items():
+            fresh += _bury(client, stream, by_offset)
+            if ack:
+                # In another slot than the letters, so after them: an entry that is not acknowledged because its worker
+                # died in between is delivered again, found to be buried, and acknowledged then.
+                client.xack(stream, GROUP, *by_offset)
+    return fresh
 
 
 def dead_count(client: Client, stream: str) -> int:
-    """Return how many dead letters the stream has."""
+    """Return how many dead letters a stream has; none where another program uses the name for something else."""
     with answering(client):
-        return int(client.xlen(dead_of(stream)))
+        try:
+            return int(client.xlen(dead_of(stream)))
+        except ResponseError as error:
+            if "WRONGTYPE" in str(error):
+                return 0
+            raise
 
 
 def list_dead(client: Client, stream: str, *, start: str = "-", end: str = "+", count: int = 100) -> list[Buried]:
@@ -116,25 +134,33 @@ def read_letter(stream: str, dead_offset: str, fields: Mapping[bytes, bytes]) ->
 def retry_dead(client: Client, buried: Sequence[Buried]) -> list[tuple[Buried, str]]:
     """Put dead letters back at the end of their streams; return those put back, each with its new offset.
 
-    In one transaction for each stream, which also notes in `headrace:settled:<stream>` that they were retried.
-    Letters that are gone meanwhile, that headrace did not write, or that have nothing to put back, are left alone.
-    Raises RunError where another program uses one of the keys, UnreachableError when Redis is away or full; then
-    nothing of that stream has changed.
+    First they are put back, then, in one transaction for each stream, they leave `<stream>.dead` and are noted as
+    retried (`settled_key`). Who dies in between, or does the same at the same time, puts no letter back twice: what
+    was put back in the last hour is known (`retried_key`). Letters that are gone meanwhile, that headrace did not
+    write, or that have nothing to put back, are left alone. Raises RunError where another program uses one of the
+    keys, UnreachableError when Redis is away or full; then all letters of that stream are still there.
     """
     done: list[tuple[Buried, str]] = []
     for stream, letters in _by_stream(one for one in buried if one.ours and one.letter.fields).items():
-        found, replies = _settle(client, stream, letters, RETRIED)
-        done += [(one, _text(reply)) for one, reply in zip(found, replies, strict=False)]
+        _refuse_other_kinds(client, stream)
+        with answering(client):
+            there = _still_there(client, stream, letters)
+            offsets = _put_back(client, stream, there) if there else {}
+        done += [(one, offsets[one.dead_offset]) for one in _settle(client, stream, there, RETRIED)]
     return done
 
 
 def drop_dead(client: Client, buried: Sequence[Buried]) -> list[Buried]:
     """Delete dead letters for good; return those that were still there.
 
-    In one transaction for each stream, which also notes in `headrace:settled:<stream>` that they were dropped. Raises
-    what `retry_dead` raises.
+    In one transaction for each stream, which also notes that they were dropped (`settled_key`). Raises what
+    `retry_dead` raises.
     """
-    return [one for s, letters in _by_stream(buried).items() for one in _settle(client, s, letters, DROPPED)[0]]
+    done: list[Buried] = []
+    for stream, letters in _by_stream(buried).items():
+        _refuse_other_kinds(client, stream)
+        done += _settle(client, stream, letters, DROPPED)
+    return done
 
 
 def settled(client: Client, stream: str) -> dict[str, str]:
@@ -168,19 +194,40 @@ def missing(client: Client, stream: str, offsets: Sequence[str]) -> list[str]:
     return lost
 
 
-def _settle(client: Client, stream: str, buried: Sequence[Buried], how: str) -> tuple[list[Buried], list[Any]]:
-    """Take letters of one stream out of the dead, and put them back if they are retried; return those that were still
-    there, and what Redis answered (the new offsets first, if there are any)."""
-    _refuse_other_kinds(client, stream)
+def _bury(client: Client, stream: str, letters: Mapping[str, DeadLetter]) -> int:
+    """Write letters of one stream, by offset, all or nothing; return how many were not yet written."""
+
+    def work(pipe: Pipeline) -> int:
+        done = _buried(pipe, stream, list(letters))
+        fresh = [letter for offset, letter in letters.items() if offset not in done]
+        pipe.multi()
+        for letter in fresh:
+            pipe.xadd(dead_of(stream), _to_fields(letter))  # type: ignore[arg-type]
+            pipe.sadd(buried_key(stream), letter.offset)
+        return len(fresh)
+
+    return int(client.transaction(work, buried_key(stream), dead_of(stream), value_from_callable=True))  # type: ignore[arg-type]
+
+
+def _put_back(client: Client, stream: str, buried: Sequence[Buried]) -> dict[str, str]:
+    """Put letters at the end of their stream, those that were put back just now left out; return their new offsets by
+    their offsets among the dead."""
+    given: list[str | int] = [_RETRIED_SECONDS]
+    for one in buried:
+        fields = [text for pair in one.letter.fields.items() for text in pair]
+        given += [one.dead_offset, len(fields), *fields]
+    replies: Any = client.eval(_PUT_BACK, 2, stream, retried_key(stream), *given)
+    return {one.dead_offset: _text(reply) for one, reply in zip(buried, replies, strict=True)}
+
+
+def _settle(client: Client, stream: str, buried: Sequence[Buried], how: str) -> list[Buried]:
+    """Take letters of one stream out of the dead and note what became of them; return those that were still there."""
     found: list[Buried] = []
 
     def work(pipe: Pipeline) -> None:
         # Somebody else may be at the same letters: what is there is looked at while it is watched.
         found[:] = _still_there(client, stream, buried)
         pipe.multi()
-        if how == RETRIED:
-            for one in found:
-                pipe.xadd(stream, one.letter.fields)  # type: ignore[arg-type]
         if found:
             pipe.xdel(dead_of(stream), *[one.dead_offset for one in found])
         if ours := [one.letter.offset for one in found if one.ours]:
@@ -188,8 +235,8 @@ def _settle(client: Client, stream: str, buried: Sequence[Buried], how: str) -> 
             pipe.hset(settled_key(stream), mapping=dict.fromkeys(ours, how))
 
     with answering(client):
-        replies: Any = client.transaction(work, dead_of(stream))
-    return found, replies
+        client.transaction(work, dead_of(stream))
+    return found
 
 
 def _still_there(client: Client, stream: str, buried: Sequence[Buried]) -> list[Buried]:
@@ -201,7 +248,8 @@ def _still_there(client: Client, stream: str, buried: Sequence[Buried]) -> list[
 
 def _refuse_other_kinds(client: Client, stream: str) -> None:
     # A transaction goes on after a command that meets the wrong kind of key: the letter would be gone.
-    for key, kind in ((stream, b"stream"), (buried_key(stream), b"set"), (settled_key(stream), b"hash")):
+    kinds = {stream: b"stream", buried_key(stream): b"set", settled_key(stream): b"hash", retried_key(stream): b"hash"}
+    for key, kind in kinds.items():
         with answering(client):
             found = client.type(key)
         if found not in (b"none", kind):

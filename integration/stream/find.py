@@ -1,5 +1,6 @@
 """Finding entries: page by page, in a stream or among its dead letters, so that no stream is ever loaded whole."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,7 @@ PAGE = 500
 """No call asks Redis for more entries at once."""
 
 _BLOCK_MS = 1000
+_BEAT_SECONDS = 0.1
 _AT_ONCE = 100
 _LAST_SEQUENCE = 2**64 - 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -96,18 +98,38 @@ def tail(
     if start != "$":
         checked(start)
     with answering(client):
-        after: dict[Any, Any] = {n: _newest(client, n) if start == "$" else start for n in names}
+        after: dict[str, str] = {n: _newest(client, n) if start == "$" else start for n in names}
     while after and not stop():
-        with answering(client):
-            reply: Any = client.xread(after, count=_AT_ONCE, block=_BLOCK_MS)
-        for key, entries in reply.items() if isinstance(reply, Mapping) else reply or ():
-            stream = _text(key)
+        for stream, entries in _come(client, after):
             for raw_offset, fields in entries:
                 after[stream] = offset = _text(raw_offset)
                 if stop():
                     return
                 if wanted is None or wanted.takes(fields or {}):
                     yield describe_entry(fields or {}, stream=stream, offset=offset)
+
+
+def _come(client: Client, after: Mapping[Any, Any]) -> Iterator[tuple[str, Sequence[Any]]]:
+    """Give what has come to each stream after its offset; wait a moment where nothing has."""
+    if len(after) == 1:
+        with answering(client):
+            reply: Any = client.xread({**after}, count=_AT_ONCE, block=_BLOCK_MS)
+        yield from _by_stream(reply)
+        return
+    # One command can't wait for streams in several slots, so each is asked by itself.
+    pipe = client.pipeline(transaction=False)
+    for stream, offset in after.items():
+        pipe.xread({stream: offset}, count=_AT_ONCE)
+    with answering(client):
+        found = [pair for reply in pipe.execute() for pair in _by_stream(reply)]
+    if not found:
+        time.sleep(_BEAT_SECONDS)
+    yield from found
+
+
+def _by_stream(reply: Any) -> Iterator[tuple[str, Sequence[Any]]]:
+    for key, entries in reply.items() if isinstance(reply, Mapping) else reply or ():
+        yield _text(key), entries
 
 
 def find_waiting(client: Client, stream: str, subject: str, after: str, *, most: int = 20_000) -> Waiting:

@@ -10,9 +10,10 @@ from redis.exceptions import ResponseError
 
 from integration.errors import UsageError
 from integration.stream.connection import Client, answering
+from integration.stream.dead import dead_count
 from integration.stream.entry import describe_entry
 from integration.stream.groups import Lag, first_offset, group_lag, last_offset, stream_info
-from integration.stream.names import GROUP, alive_of, dead_of, is_ours, offset_time
+from integration.stream.names import GROUP, alive_of, is_ours, offset_time
 
 NEWEST = 1000
 """So many of the newest entries `inspect` looks at."""
@@ -90,8 +91,8 @@ def streams(client: Client) -> list[StreamInfo]:
 
 def stream(client: Client, name: str) -> StreamInfo:
     """Describe one stream, whoever's it is; one that is not there is empty."""
+    dead = dead_count(client, name)
     with answering(client):
-        dead = dead_length(client, name)
         info = stream_info(client, name)
         if info is None:
             return StreamInfo(name, 0, None, None, None, None, (), None, dead)
@@ -171,16 +172,6 @@ def nearest(client: Client, name: str) -> str | None:
     names = sorted(_names(client))
     near = [*get_close_matches(f"crm.{name.lower()}", names, 1, 0.8), *get_close_matches(name.lower(), names, 1)]
     return near[0] if near else None
-
-
-def dead_length(client: Client, name: str) -> int:
-    """Return how many dead letters a stream has; none where another program uses the name for something else."""
-    try:
-        return int(client.xlen(dead_of(name)))
-    except ResponseError as error:
-        if "WRONGTYPE" in str(error):
-            return 0
-        raise
 
 
 def _names(client: Client) -> set[str]:

@@ -1,4 +1,8 @@
-"""What the streams and keys are called, and how entry ids compare. Pure."""
+"""What the streams and keys are called, and how entry ids compare. Pure.
+
+What is changed together in one transaction shares a slot of Redis Cluster: the names of such keys hold the name of
+the stream in braces, and only what stands in braces is hashed. A stream and its dead letters are two slots.
+"""
 
 from datetime import UTC, datetime
 
@@ -28,6 +32,11 @@ POLLER_KEY = "headrace:poller"
 LOST_KEY = "headrace:lost"
 """A set: streams that were deleted with entries the store may not have had; the poller reads their objects again."""
 
+ORG_KEY = "headrace:org"
+"""The id of the org whose streams these are (integration.stream.orgs)."""
+LAYOUT_KEY = "headrace:layout"
+"""Which names the keys have (integration.stream.renaming)."""
+
 ORIGIN = "0-0"
 """The offset before every entry."""
 
@@ -56,13 +65,13 @@ def is_ours(stream: str) -> bool:
 
 
 def cursor_key(object_name: str) -> str:
-    """Return the key of the object's cursor (the JSON of schemas.Cursor)."""
-    return f"headrace:cursor:{object_name.lower()}"
+    """Return the key of the object's cursor (the JSON of schemas.Cursor). In the slot of its stream."""
+    return f"headrace:cursor:{{{stream_of(object_name)}}}"
 
 
 def seen_key(object_name: str) -> str:
-    """Return the key of the hash of what the overlap has seen: record id -> mark."""
-    return f"headrace:seen:{object_name.lower()}"
+    """Return the key of the hash of what the overlap has seen: record id -> mark. In the slot of its stream."""
+    return f"headrace:seen:{{{stream_of(object_name)}}}"
 
 
 def answer_key(requests: str, run_id: str) -> str:
@@ -71,13 +80,20 @@ def answer_key(requests: str, run_id: str) -> str:
 
 
 def buried_key(stream: str) -> str:
-    """Return the key of the set of offsets that lie in the stream's dead letters."""
-    return f"headrace:buried:{stream}"
+    """Return the key of the set of offsets that lie in the stream's dead letters. In their slot."""
+    return f"headrace:buried:{{{dead_of(stream)}}}"
 
 
 def settled_key(stream: str) -> str:
-    """Return the key of the hash that tells what became of dead letters: offset -> `retried` or `dropped`."""
-    return f"headrace:settled:{stream}"
+    """Return the key of the hash that tells what became of dead letters: offset -> `retried` or `dropped`. In their
+    slot."""
+    return f"headrace:settled:{{{dead_of(stream)}}}"
+
+
+def retried_key(stream: str) -> str:
+    """Return the key of the hash of dead letters that were just put back: their offset among the dead -> the new one
+    in the stream. In the slot of the stream."""
+    return f"headrace:retried:{{{stream}}}"
 
 
 def lease_key(role: str) -> str:

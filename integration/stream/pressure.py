@@ -190,6 +190,20 @@ def memory_used(client: Client) -> float | None:
             return None
 
 
+def refused_writes(client: Client) -> int:
+    """Return how often Redis has refused a write for want of memory since it was started; 0 where it does not tell.
+
+    Something large is refused long before all memory is used.
+    """
+    with answering(client):
+        try:
+            told: Mapping[str, Any] = client.info("errorstats")
+        except ResponseError:
+            return 0
+    # A transaction is refused as such when the want shows only at its end.
+    return sum(int(told[kind]["count"]) for kind in ("errorstat_OOM", "errorstat_EXECABORT") if kind in told)
+
+
 def _percent(told: Mapping[str, Any]) -> float | None:
     used, most = int(told.get("used_memory") or 0), int(told.get("maxmemory") or 0)
     return 100 * used / most if most else None

@@ -1,6 +1,6 @@
 """Pages of captures into streams: each with its cursor, in one transaction."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -81,22 +81,20 @@ class Publisher:
         of headrace's keys for something else.
         """
         name = page.cursor.object
-        streams = {capture["object"]: stream_of(capture["object"]) for capture in page.captures}
-        self._check(dict.fromkeys(streams.values(), b"stream") | {SCHEMAS_KEY: b"hash", seen_key(name): b"hash"})
+        stream = stream_of(name)
+        self._check({stream: b"stream", SCHEMAS_KEY: b"hash", seen_key(name): b"hash"})
         trace = tracing.traceparent()
 
         def fill(pipe: Pipeline) -> None:
             for capture in page.captures:
-                pipe.xadd(streams[capture["object"]], to_entry(capture, trace))  # type: ignore[arg-type]
-            if page.schema is not None:
-                pipe.hsetnx(SCHEMAS_KEY, page.schema.schema_id, catalog.to_json(page.schema))
+                pipe.xadd(stream, to_entry(capture, trace))  # type: ignore[arg-type]
             if page.forget:
                 pipe.hdel(seen_key(name), *page.forget)
             if page.seen:
                 pipe.hset(seen_key(name), mapping=page.seen)  # type: ignore[arg-type]
             pipe.set(cursor_key(name), page.cursor.model_dump_json())
 
-        return self._send(fill, len(page.captures), streams.values())
+        return self._send(fill, len(page.captures), stream, page.schema)
 
     def publish_more(self, captures: Sequence[Mapping[str, Any]], schema: ObjectSchema) -> list[str]:
         """Publish captures of one object beside the poll: no cursor and no mark moves. Return their offsets.
@@ -113,23 +111,32 @@ class Publisher:
             def fill(pipe: Pipeline, batch: Sequence[Mapping[str, Any]] = batch) -> None:
                 for capture in batch:
                     pipe.xadd(stream, to_entry(capture, trace))  # type: ignore[arg-type]
-                pipe.hsetnx(SCHEMAS_KEY, schema.schema_id, catalog.to_json(schema))
 
-            offsets += self._send(fill, len(batch), [stream])
+            offsets += self._send(fill, len(batch), stream, schema)
         return offsets
 
     def reset(self, object_name: str) -> None:
         """Forget how far the object has been read: the next poll begins at the beginning."""
-        pipe = self._client.pipeline(transaction=True)
-        pipe.delete(cursor_key(object_name), seen_key(object_name))
-        pipe.srem(LOST_KEY, stream_of(object_name))
         with answering(self._client):
-            pipe.execute()
+            self._client.delete(cursor_key(object_name), seen_key(object_name))
+            # Another slot, so after it: who dies in between does both again, since the loss is still noted.
+            self._client.srem(LOST_KEY, stream_of(object_name))
 
-    def _send(self, fill: Callable[[Pipeline], None], entries: int, streams: Iterable[str]) -> list[str]:
+    def begin(self, cursor: Cursor, schema: ObjectSchema) -> None:
+        """Save the first cursor of an object that something else than the poll has read; one that is there stays."""
+        with answering(self._client):
+            self._describe(schema)
+            self._client.set(cursor_key(cursor.object), cursor.model_dump_json(), nx=True)
+
+    def _send(
+        self, fill: Callable[[Pipeline], None], entries: int, stream: str, schema: ObjectSchema | None
+    ) -> list[str]:
         """Send one transaction; return the offsets of its first commands, as many as it has entries."""
 
         def send() -> list[Any]:
+            if schema is not None:
+                with answering(self._client):
+                    self._describe(schema)
             pipe = self._client.pipeline(transaction=True)
             fill(pipe)
             with answering(self._client):
@@ -139,8 +146,13 @@ class Publisher:
             replies = send()
         else:
             replies = self._gate.through(send)
-            self._gate.note(entries, streams)
+            self._gate.note(entries, [stream])
         return [_text(offset) for offset in replies[:entries]]
+
+    def _describe(self, schema: ObjectSchema) -> None:
+        # One hash for all streams, so in another slot than theirs. Before the entries that name it: a description that
+        # no entry names yet does no harm, and its id is made of what it says.
+        self._client.hsetnx(SCHEMAS_KEY, schema.schema_id, catalog.to_json(schema))
 
     def _check(self, kinds: dict[str, bytes]) -> None:
         # A transaction goes on after a command that meets the wrong kind of key: the page would be lost and its cursor

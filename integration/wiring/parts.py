@@ -19,7 +19,7 @@ from integration.source.credentials import Connection
 from integration.source.poll import Poller, WatchedObject
 from integration.store import opening
 from integration.store.protocol import Store
-from integration.stream import names
+from integration.stream import names, orgs
 from integration.stream.connection import Client, answering
 from integration.stream.pressure import Gate
 from integration.stream.publish import Publisher
@@ -89,9 +89,10 @@ def poller(
 ) -> tuple[Poller, list[ObjectSchema]]:
     """Return a poller that has described its objects, and what it found. Before it publishes it waits at the gate.
 
-    Raises ConfigError when a setting names an object or a lookup field that the org does not show. An object that was
-    read before and is hidden now is skipped with a sentence, like every other.
+    Raises ConfigError when the streams are another org's, or a setting names an object or a lookup field that the org
+    does not show. An object that was read before and is hidden now is skipped with a sentence, like every other.
     """
+    orgs.claim(client, source.org_id)
     publisher = Publisher(client, gate)
     objects = [*watched_objects(settings), *_enriched(settings, source)]
     objects += _histories(settings, objects)

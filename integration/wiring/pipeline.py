@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 
 import structlog
 
+from consumers import orgs
 from consumers.app import Consumer
 from consumers.apply import Applied
 from integration import tracing
@@ -372,6 +373,7 @@ def consumer(
     # A batch makes many small objects and no circles of them. The collector's default thresholds would walk them all
     # again and again: a tenth of the CPU of a first sync.
     gc.set_threshold(100_000, 20, 50)
+    orgs.check(streams.client, store.transaction)
     flattener = parts.flattener(settings, store, streams.client)
     flattener.announce(described)
     found = parts.stream_names(settings, streams.client, [schema.object for schema in described])
@@ -384,6 +386,7 @@ def consumer(
         on_applied=progress.stored,
         keep=settings.streams.keep,
         max_dead_in_a_row=settings.streams.max_dead_in_a_row,
+        memory_percent=settings.streams.memory_percent,
     )
 
 

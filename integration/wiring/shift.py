@@ -16,6 +16,7 @@ from integration.errors import FencedError, HeadraceError, UnreachableError
 from integration.settings import Settings
 from integration.source.client import SalesforceClient
 from integration.store.protocol import Store
+from integration.stream import orgs
 from integration.stream.connection import Client
 from integration.stream.lease import Lease, holder_of
 from integration.wiring import parts, pipeline
@@ -109,7 +110,7 @@ class Shift:
         polling: Polling | None = None
         described: list[ObjectSchema] = []
         if source is not None and streams is not None:
-            lease = await self._lease(stack, streams.client)
+            lease = await self._lease(stack, streams.client, source)
             if lease is None:
                 return
             jobs.append(self._renew(lease))
@@ -134,7 +135,7 @@ class Shift:
             jobs.append(pipeline.in_thread(poll))
         await self._until_one_ends(jobs, started, on_ready)
 
-    async def _lease(self, stack: ExitStack, client: Client) -> Lease | None:
+    async def _lease(self, stack: ExitStack, client: Client, source: SalesforceClient) -> Lease | None:
         """Wait until no other worker polls; None when told to stop meanwhile.
 
         A worker that died holds its lease for some seconds more. Raises UnreachableError for one that lives, unless
@@ -151,6 +152,8 @@ class Shift:
                     "--standby to have it take over when that one ends."
                 )
             if not told:
+                # A Redis of another org is not waited for.
+                await asyncio.to_thread(orgs.claim, client, source.org_id)
                 self._health.broken("poller", f"Standing by: {_place(other)} polls this org.")
                 log.info("standing by", detail=f"{_place(other)} polls; this worker goes on when that one is gone")
                 told = True

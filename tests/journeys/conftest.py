@@ -101,9 +101,9 @@ def founding(redis_url: str, folder: Path) -> Iterator[Callable[..., Company]]:
     """Give a function that founds companies in a folder; at the end their orgs are shut down."""
     servers: list[SandboxServer] = []
 
-    def build(*, accounts: int = 12, seed: int = 7, build: bool = True, **env: str) -> Company:
+    def build(*, accounts: int = 12, seed: int = 7, build: bool = True, org_number: int = 1, **env: str) -> Company:
         clock = VirtualClock(STARTS)
-        org = Org(clock=clock)
+        org = Org(clock=clock, org_number=org_number)
         world = build_world(org, accounts=accounts, seed=seed, ends_at=STARTS) if build else None
         server = SandboxServer(org, consumer_secret=SECRET)
         server.start()

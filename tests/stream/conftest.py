@@ -1,10 +1,16 @@
-"""A real Valkey for the tests: one server per run, emptied before each test."""
+"""A real Valkey for the tests: one server per run, emptied before each test; some tests run on one in cluster mode
+too."""
 
+import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from cluster import in_cluster_mode
 
 from integration.stream.connection import Client, connect
 from integration.stream.embedded import embedded
@@ -12,11 +18,24 @@ from integration.stream.embedded import embedded
 CaptureMaker = Callable[..., dict[str, Any]]
 Waiter = Callable[..., None]
 
+_ALSO_ON_A_CLUSTER = ("publishing", "dead_letters", "groups", "finding", "inspecting", "trimming")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run the tests of what keys do together on both kinds of server."""
+    marks = metafunc.definition.iter_markers("parametrize")
+    if "redis_url" in metafunc.fixturenames and "redis_url" not in [mark.args[0] for mark in marks]:
+        about = metafunc.module.__name__.rpartition("test_")[2]
+        kinds = ["cluster"] if about == "cluster_mode" else ["plain"]
+        kinds += ["cluster"] if about in _ALSO_ON_A_CLUSTER else []
+        metafunc.parametrize("redis_url", kinds, indirect=True, scope="session")
+
 
 @pytest.fixture(scope="session")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def redis_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a server that lives as long as the run."""
-    with embedded(tmp_path_factory.mktemp("valkey")) as url:
+    server = in_cluster_mode if getattr(request, "param", "") == "cluster" else embedded
+    with server(tmp_path_factory.mktemp("valkey")) as url:
         yield url
 
 

@@ -1,5 +1,6 @@
 """What is given up is kept, once, with its reason, and can come back."""
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -10,7 +11,7 @@ from integration.stream import dead
 from integration.stream.connection import Client
 from integration.stream.entry import describe_entry, readable
 from integration.stream.groups import ensure_group, pending
-from integration.stream.names import GROUP, buried_key, dead_of, settled_key
+from integration.stream.names import GROUP, buried_key, dead_of, retried_key, settled_key
 from schemas import DeadLetter
 
 STREAM = "crm.contact"
@@ -141,6 +142,18 @@ def test_a_letter_is_put_back_once_however_many_do_it(redis_client: Client) -> N
     assert dead.retry_dead(redis_client, letters) == []
 
 
+def test_a_letter_whose_retry_ended_half_way_is_not_put_back_again(redis_client: Client) -> None:
+    dead.bury(redis_client, [letter("17-0"), letter("18-0")])
+    first, second = dead.list_dead(redis_client, STREAM)
+    dead._put_back(redis_client, STREAM, [first])  # and then the process was killed
+    (put, again) = dead.retry_dead(redis_client, [first, second])
+    entries: Any = redis_client.xrange(STREAM)
+    assert [(first, entries[0][0].decode()), (second, entries[1][0].decode())] == [put, again]
+    assert len(entries) == 2
+    assert dead.dead_count(redis_client, STREAM) == 0
+    assert 0 < redis_client.ttl(retried_key(STREAM)) <= 3_600
+
+
 def test_letters_of_several_streams_are_settled_each_with_its_own(redis_client: Client) -> None:
     dead.bury(redis_client, [letter("17-0"), letter("18-0", "crm.lead")])
     letters = [*dead.list_dead(redis_client, STREAM), *dead.list_dead(redis_client, "crm.lead")]
@@ -164,13 +177,13 @@ def test_a_full_redis_puts_nothing_back_and_loses_nothing(redis_client: Client) 
     assert dead.settled(redis_client, STREAM) == {}
 
 
-@pytest.mark.parametrize("key", [STREAM, buried_key(STREAM), settled_key(STREAM)])
+@pytest.mark.parametrize("key", [STREAM, buried_key(STREAM), settled_key(STREAM), retried_key(STREAM)])
 def test_a_key_that_is_something_else_costs_no_letter(redis_client: Client, key: str) -> None:
     dead.bury(redis_client, [letter("17-0")])
     letters = dead.list_dead(redis_client, STREAM)
     redis_client.delete(key)
     redis_client.set(key, "something else")
-    with pytest.raises(RunError, match=f"The key {key} holds a string"):
+    with pytest.raises(RunError, match=f"The key {re.escape(key)} holds a string"):
         dead.retry_dead(redis_client, letters)
     assert dead.list_dead(redis_client, STREAM) == letters
 

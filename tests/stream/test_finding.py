@@ -101,6 +101,11 @@ def test_tail_follows_several_streams_from_an_offset(redis_client: Client, make_
     assert [v.offset for v in views if v.stream == "crm.lead"] == leads
 
 
+def reads(client: Client) -> int:
+    """Return how often the server was asked to XREAD."""
+    return int(client.info("commandstats").get("cmdstat_xread", {"calls": 0})["calls"])
+
+
 def test_tail_shows_only_what_comes_from_now_on(
     redis_client: Client, make_capture: CaptureMaker, wait_until: Callable[..., None]
 ) -> None:
@@ -113,16 +118,28 @@ def test_tail_shows_only_what_comes_from_now_on(
             views.append(view)  # noqa: PERF402  the test looks at it meanwhile
 
     follower = threading.Thread(target=follow)
+    looks = reads(redis_client)
     follower.start()
-    wait_until(lambda: redis_client.info("clients")["blocked_clients"] == 1, "tail is listening")
+    wait_until(lambda: reads(redis_client) >= looks + 2, "tail is looking")
     new = publish(redis_client, make_capture(2))
     wait_until(lambda: views, "the new entry")
-    wait_until(lambda: redis_client.info("clients")["blocked_clients"] == 1, "tail is listening again")
     new += publish(redis_client, make_capture(object="Lead"), stream="crm.lead")
     wait_until(lambda: len(views) == 2, "an entry of a stream that is new itself")
     stop.set()
     follower.join(10)
     assert not follower.is_alive()
+    assert [v.offset for v in views] == new
+
+
+def test_tail_of_one_stream_waits_at_the_server(
+    redis_client: Client, make_capture: CaptureMaker, wait_until: Callable[..., None]
+) -> None:
+    views: list[EntryView] = []
+    follower = threading.Thread(target=lambda: views.extend(collect(redis_client, ["crm.contact"], 1, start="$")))
+    follower.start()
+    wait_until(lambda: redis_client.info("clients")["blocked_clients"] == 1, "tail is listening")
+    new = publish(redis_client, make_capture(2))
+    follower.join(10)
     assert [v.offset for v in views] == new
 
 
