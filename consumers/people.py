@@ -12,7 +12,6 @@ from integration.core.project import Deal, Deals, Role
 from integration.store import tables
 from integration.store.protocol import Transaction
 
-
 _USERS_OF = "SELECT alias, user_id FROM identities WHERE alias = any(?)"
 
 

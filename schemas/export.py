@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -26,30 +26,36 @@ def documents() -> dict[str, str]:
     return {f"{name}.json": _document(name, model) for name, model in MODELS.items()}
 
 
-def differences(folder: Path = FOLDER) -> list[str]:
-    """Name the files that are missing, stale, or of no model."""
-    wanted = documents()
+def main(arguments: Sequence[str]) -> int:
+    """Write the files; with `--check` only compare, and return 1 if any differs."""
+    return write_or_check(documents(), FOLDER, arguments, "schemas.export")
+
+
+def differences(wanted: Mapping[str, str], folder: Path) -> list[str]:
+    """Name the files of a folder that are missing, stale, or not wanted."""
     present = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.json")}
     return sorted(name for name in wanted.keys() | present.keys() if wanted.get(name) != present.get(name))
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Write the files; with `--check` only compare, and return 1 if any differs."""
+def write_or_check(wanted: Mapping[str, str], folder: Path, arguments: Sequence[str], module: str) -> int:
+    """Have a folder hold these files (text by name) and no other; with `--check` only tell what differs.
+
+    `module` is what is run with `python -m`. Returns the exit code.
+    """
     if list(arguments) not in ([], ["--check"]):
-        sys.stderr.write("Usage: python -m schemas.export [--check]\n")
+        sys.stderr.write(f"Usage: python -m {module} [--check]\n")
         return 2
-    stale = differences()
+    stale = differences(wanted, folder)
     if arguments:
         for name in stale:
-            sys.stderr.write(f"schemas/jsonschema/{name} differs from its model: run python -m schemas.export\n")
+            sys.stderr.write(f"{folder.name}/{name} differs: run python -m {module}\n")
         return 1 if stale else 0
-    FOLDER.mkdir(exist_ok=True)
-    wanted = documents()
+    folder.mkdir(parents=True, exist_ok=True)
     for name in stale:
         if name in wanted:
-            (FOLDER / name).write_text(wanted[name], encoding="utf-8")
+            (folder / name).write_text(wanted[name], encoding="utf-8")
         else:
-            (FOLDER / name).unlink()
+            (folder / name).unlink()
     return 0
 
 

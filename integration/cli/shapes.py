@@ -27,6 +27,7 @@ from integration.wiring.report import Report
 from integration.wiring.sweep_report import Ledger
 from integration.wiring.sync import SyncReport
 from integration.wiring.why import Report as Whereabouts
+from schemas.export import write_or_check
 
 FOLDER = Path(__file__).parents[2] / "schemas" / "jsonschema" / "cli"
 Rows = list[dict[str, JsonValue]]
@@ -263,31 +264,9 @@ def documents() -> dict[str, str]:
     return {f"{_stem(command)}.json": _document(command, shape) for command, shape in SHAPES.items()}
 
 
-def differences(folder: Path = FOLDER) -> list[str]:
-    """Name the files that are missing, stale, or of no command."""
-    wanted = documents()
-    present = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.json")}
-    return sorted(name for name in wanted.keys() | present.keys() if wanted.get(name) != present.get(name))
-
-
 def main(arguments: Sequence[str]) -> int:
     """Write the files; with `--check` only compare, and return 1 if any differs."""
-    if list(arguments) not in ([], ["--check"]):
-        sys.stderr.write("Usage: python -m integration.cli.shapes [--check]\n")
-        return 2
-    stale = differences()
-    if arguments:
-        for name in stale:
-            sys.stderr.write(f"schemas/jsonschema/cli/{name} differs: run python -m integration.cli.shapes\n")
-        return 1 if stale else 0
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    wanted = documents()
-    for name in stale:
-        if name in wanted:
-            (FOLDER / name).write_text(wanted[name], encoding="utf-8")
-        else:
-            (FOLDER / name).unlink()
-    return 0
+    return write_or_check(documents(), FOLDER, arguments, "integration.cli.shapes")
 
 
 class _AsPrinted(GenerateJsonSchema):

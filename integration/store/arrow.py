@@ -39,7 +39,7 @@ def to_table(columns: Sequence[Column], rows: Sequence[Row], *, table: str = "")
     return pa.Table.from_arrays(arrays, names=[c.name for c in columns])
 
 
-def _columnwise(keys: Sequence[str], rows: Sequence[Row]) -> list[Sequence[Any]]:
+def _columnwise(keys: Sequence[str], rows: Sequence[Row]) -> Sequence[Sequence[Any]]:
     """Turn rows into one sequence of values per key, null where a row lacks it."""
     if len(keys) > 1:
         # Rows of one object mostly have the same keys: then one call of C takes a row apart.
@@ -281,7 +281,7 @@ _TYPES: Mapping[ColumnType, pa.DataType] = {
     ColumnType.JSON: pa.string(),
     ColumnType.BYTES_AS_TEXT: pa.string(),
 }
-_WHOLE: Mapping[ColumnType, Callable[[Column, list[Any]], pa.Array]] = {
+_WHOLE: Mapping[ColumnType, Callable[[Column, Sequence[Any]], pa.Array]] = {
     ColumnType.TEXT: _strings,
     ColumnType.BOOLEAN: _booleans,
     ColumnType.INTEGER: _integers,

@@ -2,9 +2,9 @@
 answer in a list of its own."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeVar
 
 from integration.core import exactjson
 from integration.errors import ConfigError, HeadraceError, RunError, UnreachableError, UsageError
@@ -24,6 +24,21 @@ _ERRORS: Final[Mapping[int, type[HeadraceError]]] = {2: UsageError, 3: Unreachab
 
 OnWait = Callable[[str, Mapping[str, Any]], None]
 """Is told how things stand: a phase in words, and the progress that the worker has told of (empty: none yet)."""
+
+
+class Asked(Protocol):
+    """What every request has."""
+
+    @property
+    def run_id(self) -> str:
+        """The id under which it is answered."""
+
+    @property
+    def objects(self) -> Sequence[str]:
+        """The objects it is about; none: all."""
+
+
+R = TypeVar("R", bound=Asked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +85,16 @@ def ask(
         raise _ERRORS.get(told["exit_code"], RunError)(told["error"])
     report: Mapping[str, Any] = told["report"]
     return report
+
+
+def request_of(text: Any, kind: type[R]) -> R | None:
+    """Read a request that another process has written; None if it is none of this kind."""
+    try:
+        request = kind(**exactjson.loads(text))
+    except (ValueError, TypeError, AttributeError):
+        return None
+    is_one = isinstance(request.run_id, str) and isinstance(request.objects, list)
+    return request if is_one and all(isinstance(name, str) for name in request.objects) else None
 
 
 def reply(client: Client, desk: Desk, run_id: str, told: Mapping[str, Any]) -> None:

@@ -26,7 +26,6 @@ from integration.source.client import SalesforceClient
 from integration.source.histories import fields_told, tells_fields
 from integration.source.poll import Poller
 from integration.source.recover import StoppedError
-from integration.store import tables
 from integration.store.answers import ask
 from integration.store.ownership import StoreOwnedError
 from integration.store.protocol import Queryable, Store
@@ -36,9 +35,9 @@ from integration.stream.embedded import embedded
 from integration.stream.lease import Lease, holder_of, new_holder
 from integration.stream.pressure import Gate
 from integration.stream.publish import Publisher
-from integration.wiring import owner, parts, pipeline, reading
+from integration.wiring import owner, parts, pipeline, reading, runs
 from integration.wiring.backfill_plan import Asked, Courses, Org, note_open_transactions, plan, refused, since_of
-from integration.wiring.backfill_report import BackfillProgress, BackfillReport, ObjectPlan, run_row
+from integration.wiring.backfill_report import BackfillProgress, BackfillReport, ObjectPlan
 from integration.wiring.backfill_sink import OnChange, Sink, Watch, lag_of
 from integration.wiring.clock import now
 from integration.wiring.pipeline import Progress
@@ -187,11 +186,11 @@ class _Work:
             report.outcome = "interrupted" if stopped else f"failed: {type(error).__name__}"
             with suppress(HeadraceError):  # a store that is broken has said so already
                 self._end(store, progress)
-                self._note(store)
+                runs.note(store, self._report, "backfill")
             raise
         self._stored()
         self._end(store, progress)
-        self._note(store)
+        runs.note(store, self._report, "backfill")
 
     def _stored(self) -> None:
         """Forget the courses: whoever gives the same words again means another backfill."""
@@ -239,7 +238,7 @@ class _Work:
                 self._stored()
                 self._end(store, progress)
                 self._report.outcome = "dead letters" if progress.dead else "skipped" if self._report.skipped else "ok"
-                self._note(store)
+                runs.note(store, self._report, "backfill")
                 return True
         except StoreOwnedError:
             return False
@@ -342,10 +341,6 @@ class _Work:
             report.captures_new = new
             report.captures_known = max(report.captures_published - new - report.dead_letters, 0)
         report.ended_at = now()
-
-    def _note(self, store: Store) -> None:
-        with store.transaction() as tx:
-            tx.append("sync_runs", tables.SYNC_RUNS, [run_row(self._report)])
 
 
 def _archived(store: Queryable) -> int:

@@ -1,7 +1,6 @@
 """What a backfill is going to do, how far it is, and what it came to."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from integration.core import chunks
 from integration.core.chunks import Course, Sizes
@@ -93,20 +92,3 @@ class BackfillProgress:
     is_read: bool = False
     held: str | None = None
     """Why publishing waits, a sentence; None while it goes on."""
-
-
-def run_row(report: BackfillReport) -> dict[str, Any]:
-    """Return the row of `sync_runs`."""
-    return {
-        "run_id": report.run_id,
-        "started_at": report.started_at,
-        "ended_at": report.ended_at,
-        "kind": "backfill",
-        "records_read": report.records_read,
-        "captures_published": report.captures_published,
-        "events_written": report.events_written,
-        "users_written": report.users_written,
-        "dead_letters": report.dead_letters,
-        "api_calls": report.api_calls,
-        "outcome": report.outcome,
-    }

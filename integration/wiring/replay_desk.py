@@ -66,7 +66,7 @@ class ReplayDesk:
         while not self._stop.wait(_LOOK_SECONDS):
             with answering(self._client):
                 text = self._client.lpop(DESK.requests)
-            request = Request.read(text) if text is not None else None
+            request = asking.request_of(text, Request) if text is not None else None
             if request is not None:
                 self._answer(request)
 
@@ -74,7 +74,7 @@ class ReplayDesk:
         with answering(self._client):
             self._client.delete(DESK.worker)
             while (text := self._client.lpop(DESK.requests)) is not None:
-                request = Request.read(text)
+                request = asking.request_of(text, Request)
                 if request is not None:
                     told = {"error": "The worker has ended: run headrace replay again.", "exit_code": 3}
                     asking.reply(self._client, DESK, request.run_id, told)

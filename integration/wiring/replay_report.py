@@ -48,16 +48,6 @@ class Request:
     """A hash of the settings that decide what the tables say."""
     restart: bool = False
 
-    @classmethod
-    def read(cls, text: Any) -> "Request | None":
-        """Read what another process has written; None if it is no request."""
-        try:
-            request = cls(**exactjson.loads(text))
-        except (ValueError, TypeError, AttributeError):
-            return None
-        is_one = isinstance(request.run_id, str) and isinstance(request.objects, list)
-        return request if is_one and all(isinstance(name, str) for name in request.objects) else None
-
     @property
     def is_complete(self) -> bool:
         """Tell whether it takes every record: then names, enrichments and people follow the settings too."""

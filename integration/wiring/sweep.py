@@ -162,7 +162,7 @@ class Sweeper:
         with answering(self._tools.client):
             self._tools.client.delete(SWEEPER_KEY)
             while (text := self._tools.client.lpop(SWEEP_REQUESTS)) is not None:
-                request = Request.read(text)
+                request = asking.request_of(text, Request)
                 if request is not None:
                     self._reply(request, {"error": "The worker has ended: run headrace sweep again.", "exit_code": 3})
 
@@ -177,7 +177,7 @@ class Sweeper:
                 text = self._tools.client.lpop(SWEEP_REQUESTS)
             if text is None:
                 return answered
-            request = Request.read(text)
+            request = asking.request_of(text, Request)
             if request is not None:
                 self._answer(request)
                 answered += 1

@@ -31,16 +31,6 @@ class Request:
     dry_run: bool = False
     accept_loss: bool = False
 
-    @classmethod
-    def read(cls, text: Any) -> "Request | None":
-        """Read what another process has written; None if it is no request."""
-        try:
-            request = cls(**exactjson.loads(text))
-        except (ValueError, TypeError, AttributeError):
-            return None
-        is_one = isinstance(request.run_id, str) and isinstance(request.objects, list)
-        return request if is_one and all(isinstance(name, str) for name in request.objects) else None
-
 
 def ask(settings: Settings, worker: Owner, request: Request, on_change: Callable[[SweepProgress], None]) -> SweepReport:
     """Have the worker that owns the store sweep, and wait for its report."""

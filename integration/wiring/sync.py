@@ -13,7 +13,7 @@ from integration.settings import Settings
 from integration.source.client import SalesforceClient
 from integration.store import tables
 from integration.store.protocol import Store
-from integration.wiring import owner, parts, pipeline
+from integration.wiring import owner, parts, pipeline, runs
 from integration.wiring.clock import now
 from integration.wiring.pipeline import Polling, Progress
 from integration.wiring.streams import open_streams
@@ -67,10 +67,10 @@ def sync(settings: Settings, on_change: Callable[[Progress, Any], None] | None =
             report.outcome = "interrupted" if stopped else f"failed: {type(error).__name__}"
             _fill(report, progress, source)
             with suppress(HeadraceError):  # a store that is broken has said so already
-                _note(store, report)
+                runs.note(store, report, "sync")
             raise
         _fill(report, progress, source)
-        _note(store, report)
+        runs.note(store, report, "sync")
         _forget(store, settings.archive.days)
     return report
 
@@ -99,24 +99,6 @@ def _fill(report: SyncReport, progress: Progress, source: SalesforceClient) -> N
     report.users_written = progress.applied.users
     report.dead_letters, report.dead_letters_by_stream = progress.dead.total(), dict(progress.dead)
     report.api_calls, report.api_usage = source.calls, source.api_usage
-
-
-def _note(store: Store, report: SyncReport) -> None:
-    row = {
-        "run_id": report.run_id,
-        "started_at": report.started_at,
-        "ended_at": report.ended_at,
-        "kind": "sync",
-        "records_read": report.records_read,
-        "captures_published": report.captures_published,
-        "events_written": report.events_written,
-        "users_written": report.users_written,
-        "dead_letters": report.dead_letters,
-        "api_calls": report.api_calls,
-        "outcome": report.outcome,
-    }
-    with store.transaction() as tx:
-        tx.append("sync_runs", tables.SYNC_RUNS, [row])
 
 
 def _forget(store: Store, days: int) -> None:
