@@ -2,7 +2,7 @@
 SELECT
     object,
     field,
-    any_value(property) AS property,
+    min(property) AS property,
     count(*) AS changes,
     count(*) FILTER ("time" >= now() - INTERVAL 30 DAY) AS last_30_days,
     count(DISTINCT record_id) AS records,

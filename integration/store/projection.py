@@ -98,18 +98,23 @@ _PEOPLE = (
 )
 
 
+def _raw(object_name: str) -> str:
+    # Not every store takes a name for the same in other letters.
+    return table_name(f"salesforce.{object_name.lower()}")
+
+
 def _keys(people: str, object_name: str) -> str:
     return f"SELECT {object_name.lower()}_id FROM {people}"
 
 
 def _joined(object_name: str, alias: str, key: str, keys: str) -> str:
     # Told which ids are wanted, the engine builds its hash table on those and not on the whole raw table.
-    raw = table_name(f"salesforce.{object_name}")
+    raw = _raw(object_name)
     return f"LEFT JOIN (SELECT * FROM {raw} WHERE id IN ({keys})) AS {alias} ON {alias}.id = {key}"
 
 
 def _looked_up(lookup: Lookup, alias: str, inner: str) -> str:
-    raw = table_name(f"salesforce.{lookup.target}")
+    raw = _raw(lookup.target)
     return f"LEFT JOIN {raw} AS {inner} ON {inner}.id = {alias}.{identifier(lookup.column)} AND NOT {inner}.is_deleted"
 
 
@@ -138,7 +143,7 @@ def _activities(shape: Shape) -> str:
         named = [c for c in ("accountid", "whatid") if c in shape.columns.get(name, ())]
         if named:
             account = f"coalesce({', '.join(named)})"
-            parts.append(f"SELECT {account} AS account_id FROM {table_name(f'salesforce.{name}')} WHERE NOT is_deleted")
+            parts.append(f"SELECT {account} AS account_id FROM {_raw(name)} WHERE NOT is_deleted")
     if not parts:
         return ""
     union = " UNION ALL ".join(parts)

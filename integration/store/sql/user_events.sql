@@ -5,8 +5,8 @@ WITH stays AS (
         i.user_id,
         m.kind,
         m.target_id,
-        coalesce(m.since, '-infinity'::TIMESTAMPTZ) AS since,
-        coalesce(m.until, 'infinity'::TIMESTAMPTZ) AS until
+        m.since,
+        m.until
     FROM headrace.memberships AS m
     JOIN identities AS i ON i.alias = m.alias
 ),
@@ -15,14 +15,14 @@ seen AS (
     FROM events AS e
     JOIN stays AS s ON s.target_id = e.record_id
     WHERE s.kind = 'opportunity' AND e.object = 'Opportunity'
-        AND e.time >= s.since AND e.time < s.until
+        AND (s.since IS NULL OR e.time >= s.since) AND (s.until IS NULL OR e.time < s.until)
         AND e.user_id IS DISTINCT FROM s.user_id
     UNION ALL
     SELECT s.user_id, e.event_id, 'account' AS via
     FROM events AS e
     JOIN stays AS s ON s.target_id = e.account_id
     WHERE s.kind = 'account' AND e.user_id IS NULL
-        AND e.time >= s.since AND e.time < s.until
+        AND (s.since IS NULL OR e.time >= s.since) AND (s.until IS NULL OR e.time < s.until)
 ),
 -- 'opportunity' is the greater word: it wins where an event is seen both ways.
 chosen AS (
