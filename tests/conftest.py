@@ -1,4 +1,12 @@
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+import chdb_engine
+from postgres import Cluster, running
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -10,6 +18,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--chaos-first", type=int, default=1, help="the first seed of the nights of chaos")
     parser.addoption("--chaos-seeds", type=int, default=1, help="how many nights there are")
     parser.addoption("--chaos-strikes", type=int, default=8, help="how many things go wrong in each night")
+    parser.addoption("--postgres", type=Path, help="the folder of the PostgreSQL binaries to test with")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -18,3 +27,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         if f"{name}_seed" in metafunc.fixturenames:
             first = metafunc.config.getoption(f"--{name}-first")
             metafunc.parametrize(f"{name}_seed", range(first, first + metafunc.config.getoption(f"--{name}-seeds")))
+
+
+@pytest.fixture(scope="session")
+def postgres(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """Start a PostgreSQL cluster, once for the tests of this process that ask for one."""
+    with running(request.config.getoption("--postgres")) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[chdb_engine.Engine]:
+    """Start ClickHouse's engine in this process, once for its tests that ask for one."""
+    with chdb_engine.running(tmp_path_factory.mktemp("clickhouse")) as engine:
+        yield engine

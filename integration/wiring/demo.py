@@ -59,14 +59,14 @@ enrich = ["cbit__Clearbit__c"]
 PERSONAS = """\
 WITH per_account AS (
   SELECT sfdc_contact_{kind} AS {name}, sfdc_account_industry AS industry, account_id,
-         count(*) AS people, sum(sfdc_account_{revenue}) AS per_person, any_value(sfdc_account_{revenue}) AS once
+         count(*) AS people, sum(sfdc_account_{revenue}) AS per_person, max(sfdc_account_{revenue}) AS once
   FROM users
   WHERE NOT is_deleted AND account_id IS NOT NULL AND sfdc_contact_{kind} IS NOT NULL{customers}
-  GROUP BY ALL
+  GROUP BY 1, 2, 3
 )
 SELECT {name}, industry, sum(people) AS people, count(*) AS accounts,
        sum(per_person) AS {revenue}_by_person, sum(once) AS {revenue}_by_account
-FROM per_account GROUP BY ALL ORDER BY {revenue}_by_account DESC NULLS LAST, people DESC, {name} LIMIT 10"""
+FROM per_account GROUP BY 1, 2 ORDER BY {revenue}_by_account DESC NULLS LAST, people DESC, {name} LIMIT 10"""
 
 _CUSTOMERS = "\n    AND sfdc_account_account_type = 'Paying Customer'"
 
@@ -134,8 +134,14 @@ class Demo:
             return _views(lambda sql: ask(reader, sql))
 
 
+_COLUMNS = (
+    "SELECT column_name FROM information_schema.columns "
+    "WHERE table_name = 'users' AND table_schema NOT IN ('salesforce', 'headrace')"
+)
+
+
 def _views(ask: Callable[[str], list[dict[str, Any]]]) -> list[View]:
-    columns = {r["column_name"] for r in ask("DESCRIBE users")}
+    columns = {r["column_name"] for r in ask(_COLUMNS)}
     chosen = ask(_LIVELIEST) or ask(_ANYBODY)
     views = []
     if chosen:

@@ -24,7 +24,7 @@ from integration.stream.connection import Client, answering
 from integration.stream.pressure import Gate
 from integration.stream.publish import Publisher
 from integration.wiring.clock import now
-from integration.wiring.reading import find_owner, patiently
+from integration.wiring.reading import find_owner, patiently, store_password
 
 log = structlog.get_logger()
 
@@ -41,7 +41,7 @@ def open_store(settings: Settings) -> Iterator[Store]:
     Waits a moment for one who only reads; another owner is there to stay.
     """
     store = patiently(
-        lambda: opening.open_store(settings.store.url),
+        lambda: opening.open_store(settings.store.url, password=store_password(settings)),
         lambda error: error.pid != os.getpid() and find_owner(settings) is None,
     )
     try:

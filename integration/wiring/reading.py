@@ -28,13 +28,21 @@ def place(settings: Settings) -> str:
 
 def find_owner(settings: Settings) -> Owner | None:
     """Return the living process that has the store to itself; None when there is none."""
-    return opening.find_owner(settings.store.url)
+    return opening.find_owner(settings.store.url, password=store_password(settings))
+
+
+def store_password(settings: Settings) -> str | None:
+    """Return the password of a store that a server keeps, where it does not stand in its address."""
+    secret = settings.store.password
+    return secret.get_secret_value() if secret is not None else None
 
 
 def reader(settings: Settings) -> Reader:
     """Open the store for reading, through its owner if one has it open. To be closed."""
     # An owner holds the file for a moment before it says where it answers, and after it has stopped to.
-    return patiently(lambda: opening.open_reader(settings.store.url), lambda _error: True)
+    return patiently(
+        lambda: opening.open_reader(settings.store.url, password=store_password(settings)), lambda _error: True
+    )
 
 
 def patiently(opened: Callable[[], T], passes: Callable[[StoreOwnedError], bool]) -> T:

@@ -57,7 +57,7 @@ def everything(store: Store) -> list[Any]:
             "headrace.meta",
             "dead_letters",
         )
-        return [reading.rows(f"SELECT * FROM {name} ORDER BY ALL") for name in names]
+        return [sorted(reading.rows(f"SELECT * FROM {name}"), key=str) for name in names]
 
 
 WRITES: dict[str, Callable[[Flattener], object]] = {

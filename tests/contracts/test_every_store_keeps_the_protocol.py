@@ -27,6 +27,15 @@ def write(store: Store, rows: Sequence[Mapping[str, Any]], columns: Sequence[Col
         tx.upsert(CONTACT, ("id",), columns, rows)
 
 
+def misfit_of(store: Store, rows: Sequence[Mapping[str, Any]]) -> Misfit | None:
+    """Write rows of which a store may have no room for one; return what it says then."""
+    try:
+        write(store, rows)
+    except Misfit as misfit:
+        return misfit
+    return None
+
+
 def read(store: Store, sql: str = f"SELECT * FROM {CONTACT} ORDER BY id") -> list[dict[str, Any]]:
     return plain_rows(store.query(sql))
 
@@ -86,7 +95,18 @@ def test_null_and_the_text_null_and_the_empty_text_stay_apart(store: Store) -> N
 
 @pytest.mark.parametrize(
     "text",
-    ["😀 Žluťoučký 馬", 'it\'s "quoted" \\ ; --', "two\nlines\ttab", "\r\n", "\\N", "\\.", '"', ",", " ", "x" * 200_000],
+    [
+        "😀 Žluťoučký 馬",
+        'it\'s "quoted" \\ ; --',
+        "two\nlines\ttab",
+        "\r\n",
+        "\\N",
+        "\\.",
+        '"',
+        ",",
+        " ",
+        "x" * 200_000,
+    ],
 )
 def test_text_comes_back_as_it_was(store: Store, text: str) -> None:
     write(store, [{"Id": "a", "Email": text}])
@@ -94,14 +114,13 @@ def test_text_comes_back_as_it_was(store: Store, text: str) -> None:
 
 
 def test_the_character_nul_is_kept_or_is_a_misfit(store: Store) -> None:
-    try:
-        write(store, [{"Id": "a", "Email": "x"}, {"Id": "b", "Email": "a\x00b"}])
-    except Misfit as misfit:
+    misfit = misfit_of(store, [{"Id": "a", "Email": "x"}, {"Id": "b", "Email": "a\x00b"}])
+    if misfit is None:
+        assert read(store)[1]["email"] == "a\x00b"
+    else:
         assert (misfit.table, misfit.column, misfit.rows) == (CONTACT, "email", (1,))
         with pytest.raises(UsageError):
             read(store)
-    else:
-        assert read(store)[1]["email"] == "a\x00b"
 
 
 @pytest.mark.parametrize(
@@ -143,13 +162,12 @@ def test_a_wide_type_does_not_hinder_small_numbers_with_many_decimals(store: Sto
 
 def test_a_number_that_has_no_room_beside_the_others_is_a_misfit_and_never_rounded(store: Store) -> None:
     write(store, [{"Id": "a", "Amount": 1e-30}])
-    try:
-        write(store, [{"Id": "b", "Amount": 7}, {"Id": "c", "Amount": 1e12}, {"Id": "d", "Amount": 8}])
-    except Misfit as misfit:
+    misfit = misfit_of(store, [{"Id": "b", "Amount": 7}, {"Id": "c", "Amount": 1e12}, {"Id": "d", "Amount": 8}])
+    if misfit is None:
+        assert [row["amount"] for row in read(store)] == [Decimal("1E-30"), 7, 10**12, 8]
+    else:
         assert (misfit.table, misfit.column, misfit.rows) == (CONTACT, "amount", (1,))
         assert [row["id"] for row in read(store)] == ["a"]
-    else:
-        assert [row["amount"] for row in read(store)] == [Decimal("1E-30"), 7, 10**12, 8]
 
 
 def test_new_columns_are_added_and_old_rows_have_null_there(store: Store) -> None:

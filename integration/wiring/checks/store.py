@@ -11,7 +11,7 @@ from integration.settings import Settings
 from integration.store import tables
 from integration.store.answers import ask
 from integration.store.protocol import Reader
-from integration.store.quoting import literal
+from integration.store.quoting import identifier, literal
 from integration.stream.metrics import reread_since
 from integration.wiring.checks import streams as streams_checks
 from integration.wiring.checks.check import Check, State
@@ -29,11 +29,9 @@ _WITHOUT_PERSON = """
 SELECT count(*) AS n FROM headrace.states
 WHERE object IN ('Contact', 'Lead') AND record_id NOT IN (SELECT alias FROM identities)
 """
-_DRIFT = (
-    'SELECT object, field, kind, note, "at" FROM schema_log WHERE "at" > now() - INTERVAL 7 DAY ORDER BY "at", rowid'
-)
+_DRIFT = 'SELECT object, field, kind, note, "at" FROM schema_log WHERE "at" > now() - INTERVAL 7 DAY ORDER BY "at"'
 _MAIL_COLUMNS = """
-SELECT table_name, column_name FROM duckdb_columns() WHERE schema_name = 'salesforce'
+SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'salesforce'
 AND table_name IN ('contact', 'lead') AND column_name IN ('email', 'isconverted')
 """
 _SWEEPS = """
@@ -43,6 +41,10 @@ FROM reconciliations WHERE coalesce(kind, 'sweep') = 'sweep'
 QUALIFY row_number() OVER (PARTITION BY object ORDER BY ended_at DESC) = 1 ORDER BY ended_at
 """
 _DESCRIPTIONS = "SELECT object, body::VARCHAR AS body FROM headrace.schemas ORDER BY since"
+_DEFINED = (
+    "SELECT column_name FROM information_schema.columns "
+    "WHERE table_schema = 'headrace' AND table_name = 'users_defined' ORDER BY ordinal_position"
+)
 _VERSION = "SELECT value FROM headrace.meta WHERE key = 'schema_version'"
 _POSITIONS = 'SELECT stream, "offset" FROM headrace.positions'
 _REBUILD = "rebuild the store from an empty file and sync"
@@ -92,10 +94,9 @@ def _tables(reader: Reader) -> Iterator[Check]:
 
 def _not_as_defined(reader: Reader) -> int:
     """Count the rows in which the table `users` and its defining query differ."""
-    there = ask(reader, "SELECT view_name FROM duckdb_views() WHERE view_name = 'users_defined'")
-    if not there:
+    columns = ", ".join(identifier(r["column_name"]) for r in ask(reader, _DEFINED))
+    if not columns:
         return 0
-    columns = ", ".join(f'"{r["column_name"]}"' for r in ask(reader, "DESCRIBE headrace.users_defined"))
     table, defined = f"SELECT {columns} FROM users", f"SELECT {columns} FROM headrace.users_defined"
     sql = f"SELECT count(*) AS n FROM (({table} EXCEPT {defined}) UNION ALL ({defined} EXCEPT {table}))"
     return int(ask(reader, sql)[0]["n"])

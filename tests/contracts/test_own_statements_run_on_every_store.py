@@ -1,0 +1,178 @@
+"""headrace's own SQL is written once, in DuckDB's dialect: here every statement of it runs on every store.
+
+They are found in the code, not listed: what begins with SELECT, WITH or DESCRIBE. Where a statement is put together
+from parts, a sample stands for each part (SAMPLES); a new kind of part fails until it has one.
+"""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import consumers
+import integration
+from consumers.apply import Flattener, Rules
+from integration.core import catalog
+from integration.core.catalog import ObjectSchema
+from integration.store.answers import ask
+from integration.store.protocol import Store
+from integration.wiring import replay_plan
+
+FOLDERS = [Path(consumers.__path__[0]), *(Path(integration.__path__[0]) / name for name in ("wiring", "cli", "web"))]
+MARTS = sorted((Path(integration.__path__[0]) / "marts").glob("*.sql"))
+BEGINS = re.compile(r"\s*(?:SELECT|WITH|DESCRIBE)\s+\S")
+SOQL = re.compile(r"^SELECT (?:Id FROM|\{listed\})")
+PART = re.compile(r"\{([^{}]+)\}")
+MAIL = "lower(trim(email, ' \t'))"
+SAMPLES = {
+    "begin": "'ann@ex'",
+    "columns": "user_id, is_deleted",
+    "customers": " AND sfdc_account_account_type = 'Paying Customer'",
+    "defined": "SELECT user_id FROM headrace.users_defined",
+    "each": f"SELECT {MAIL} AS email FROM salesforce.contact WHERE NOT is_deleted AND {MAIL} <> ''",
+    "email": "'a@example.com'",
+    "end": "'le.com'",
+    "few": "6",
+    "filled": "sfdc_contact_title IS NOT NULL",
+    "id": "'003'",
+    "ids": "'003', '001'",
+    "kind": "title",
+    "limit:d": "10",
+    "live": "NOT is_deleted",
+    "mail": MAIL,
+    "most": "25",
+    "name": "title",
+    "names": "'a@example.com'",
+    "object": "Contact",
+    "report.started_at": "2026-01-01T00:00:00Z",
+    "revenue": "annual_revenue",
+    "stream": "crm.contact",
+    "user_id": "003",
+    "LISTED_AT_ONCE": "10",
+    "MARK": "replay",
+    "_stored(since, until)": "SELECT object, record_id, stored_at, 1 AS n FROM captures",
+    "_having(since, until)": "",
+}
+# The same word for another thing, by the file and how the statement begins.
+SAMPLES_OF = {
+    ("people.py", ""): {"table": "events"},
+    ("store.py", "SELECT {mail}"): {"table": "contact"},
+    ("store.py", "SELECT count(*) AS n FROM (({table}"): {"table": "SELECT user_id FROM users"},
+    ("why.py", ""): {"id": "003"},
+    ("replay_plan.py", ""): {
+        "each": "SELECT object, record_id, 1 AS n, stored_at AS first, stored_at AS last FROM captures"
+    },
+}
+FIELDS = {
+    "Account": {"Name": "string", "Type": "picklist", "Industry": "string", "AnnualRevenue": "currency"},
+    "Contact": {"Title": "string", "Email": "email", "AccountId": "reference"},
+    "Lead": {"Email": "email", "IsConverted": "boolean", "Company": "string"},
+    "Opportunity": {
+        "Name": "string",
+        "StageName": "picklist",
+        "Amount": "currency",
+        "CloseDate": "date",
+        "AccountId": "reference",
+        "IsClosed": "boolean",
+        "IsWon": "boolean",
+    },
+    "OpportunityContactRole": {"ContactId": "reference", "OpportunityId": "reference"},
+    "Task": {"WhatId": "reference", "AccountId": "reference"},
+}
+EVERYWHERE = {"Id": "id", "IsDeleted": "boolean", "OwnerId": "reference"} | dict.fromkeys(
+    ("CreatedDate", "SystemModstamp"), "datetime"
+)
+
+
+def part_of(value: ast.expr) -> str:
+    assert isinstance(value, ast.FormattedValue)
+    return f"{{{ast.unparse(value.value)}}}"
+
+
+def texts(tree: ast.AST) -> Iterator[str]:
+    """Give every text of a module, the parts of a composed one in braces."""
+    parts = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in ast.walk(node)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(str(v.value) if isinstance(v, ast.Constant) else part_of(v) for v in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in parts:
+            yield node.value
+
+
+def statements() -> Iterator[tuple[str, str]]:
+    for folder in FOLDERS:
+        for path in sorted(folder.rglob("*.py")):
+            for text in texts(ast.parse(path.read_text("utf-8"))):
+                if BEGINS.match(text) and not SOQL.match(text):
+                    yield path.name, text
+
+
+STATEMENTS = sorted(set(statements()))
+
+
+def filled_in(file: str, text: str) -> str:
+    samples = dict(SAMPLES)
+    for (where, beginning), others in SAMPLES_OF.items():
+        if where == file and text.strip().startswith(beginning):
+            samples |= others
+    return PART.sub(lambda found: samples[found[1]], text)
+
+
+def parameters(sql: str) -> list[object]:
+    kinds = re.findall(r"(any\(|CAST\()?\?", sql)
+    return [{"any(": ["x"], "CAST(": "2026-01-01T00:00:00Z"}.get(kind, "x") for kind in kinds]
+
+
+def schema(name: str) -> ObjectSchema:
+    fields = [{"name": field, "type": kind} for field, kind in (EVERYWHERE | FIELDS[name]).items()]
+    for field in fields:
+        field |= {"precision": 18, "scale": 2} if field["type"] == "currency" else {}  # type: ignore[dict-item]
+    found = catalog.schema_from_describe({"name": name, "fields": fields})
+    assert found is not None
+    return found
+
+
+@pytest.fixture(scope="module")
+def announced(module_store: Store) -> Store:
+    Flattener(module_store, Rules({}, {}), now=lambda: "2026-01-02T00:00:00Z", fetch_schema=lambda _id: None).announce(
+        [schema(name) for name in FIELDS]
+    )
+    return module_store
+
+
+def test_there_are_statements_to_try() -> None:
+    assert len(STATEMENTS) > 80
+
+
+@pytest.mark.parametrize(
+    ("file", "text"), STATEMENTS, ids=[f"{file}: {' '.join(sql.split())[:60]}" for file, sql in STATEMENTS]
+)
+def test_a_statement_of_the_code_runs(file: str, text: str, announced: Store) -> None:
+    sql = filled_in(file, text)
+    given = parameters(sql)
+    if given:
+        with announced.reading() as reading:
+            assert isinstance(reading.rows(sql, given), list)
+    else:
+        assert isinstance(ask(announced, sql), list)
+
+
+@pytest.mark.parametrize("mart", MARTS, ids=[mart.stem for mart in MARTS])
+def test_a_report_runs(mart: Path, announced: Store) -> None:
+    assert isinstance(ask(announced, mart.read_text("utf-8")), list)
+
+
+@pytest.mark.parametrize("since", [None, "2026-01-01T00:00:00Z"])
+@pytest.mark.parametrize("until", [None, "2026-02-01T00:00:00Z"])
+def test_records_are_listed_for_a_replay(since: str | None, until: str | None, announced: Store) -> None:
+    with announced.reading() as reading:
+        assert reading.rows(replay_plan.records_sql(since, until), ["Contact", ""]) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["users", "accounts", "user_events", "headrace.users_defined", "salesforce.opportunity"]
+)
+def test_a_table_or_view_of_its_own_can_be_read(name: str, announced: Store) -> None:
+    assert ask(announced, f"SELECT * FROM {name}") == []
