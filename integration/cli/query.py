@@ -47,7 +47,7 @@ def sql(
     """
     wanted = form(json=call.json, jsonl=jsonl, csv=csv)
     text = sys.stdin.read() if statement == "-" else statement
-    _answer(call, text, wanted, limit, timeout)
+    answer(call, text, wanted, limit, timeout)
 
 
 def query(
@@ -60,7 +60,7 @@ def query(
 ) -> None:
     """Ask the store with the SQL in a file, read-only; works while a worker owns it."""
     wanted = form(json=call.json, jsonl=jsonl, csv=csv)
-    _answer(call, _read(file), wanted, limit, timeout)
+    answer(call, _read(file), wanted, limit, timeout)
 
 
 def schema(call: Call) -> None:
@@ -77,7 +77,10 @@ def schema(call: Call) -> None:
         call.out.table(list(dict.fromkeys(key for row in rows for key in row)), rows)
 
 
-def _answer(call: Call, statement: str, wanted: Form, limit: int | None, timeout: float) -> None:
+def answer(
+    call: Call, statement: str, wanted: Form, limit: int | None, timeout: float, *, is_ours: bool = False
+) -> None:
+    """Ask the store and print what it says. A statement of headrace's own is put into the store's dialect first."""
     if not statement.strip():
         raise UsageError('There is no SQL to run: give a statement, e.g. headrace sql "select * from users".')
     settings = call.settings
@@ -87,7 +90,8 @@ def _answer(call: Call, statement: str, wanted: Form, limit: int | None, timeout
     shown = TABLE_LIMIT if limit is None and wanted is Form.TABLE else limit or None
     with reader(settings) as store:
         # One row more than is shown tells whether there are more.
-        table = store.query(statement, limit=shown + 1 if shown else None, timeout_seconds=timeout)
+        text = store.compiled(statement) if is_ours else statement
+        table = store.query(text, limit=shown + 1 if shown else None, timeout_seconds=timeout)
     more = shown is not None and table.num_rows > shown
     columns = [column["name"] for column in answers.columns(table)]
     _print(call, columns, answers.rows(table.slice(0, shown) if shown else table), wanted)

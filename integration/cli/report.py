@@ -6,7 +6,7 @@ import typer
 
 from integration.cli.frame import Call, command
 from integration.cli.options import Csv, Form, JsonLines, form
-from integration.cli.query import Limit, Timeout, query
+from integration.cli.query import Limit, Timeout, answer
 from integration.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
@@ -43,17 +43,17 @@ def report(
             raise UsageError("The SQL of which report? headrace report lists them: headrace report pipeline --sql.")
         _list(call, wanted)
     elif sql:
-        _show(call, reports.report(name), wanted)
+        _show(call, reports.in_words_of_store(call.settings, reports.report(name)), wanted)
     else:
-        with reports.file_of(name) as path:
-            try:
-                query(call, path, jsonl=jsonl, csv=csv, limit=limit, timeout=timeout)
-            except UsageError as error:
-                # The SQL is ours: what does not fit are the objects and fields that this store has.
-                raise ConfigError(
-                    f"The report {name} needs objects or fields that this store does not have ({error}) "
-                    "headrace schema lists what has been read."
-                ) from error
+        asked = reports.report(name)
+        try:
+            answer(call, asked.sql, wanted, limit, timeout, is_ours=True)
+        except UsageError as error:
+            # The SQL is ours: what does not fit are the objects and fields that this store has.
+            raise ConfigError(
+                f"The report {name} needs objects or fields that this store does not have ({error}) "
+                "headrace schema lists what has been read."
+            ) from error
 
 
 def _list(call: Call, wanted: Form) -> None:

@@ -31,7 +31,7 @@ def compiled(sql: str, dialect: str, name: Callable[[str], str] | None = None) -
             node.set("alias", exp.TableAlias(this=exp.to_identifier(f"_{number}")))
         elif isinstance(node, exp.Identifier) and name is not None:
             node.set("this", name(node.name))
-    text = tree.sql(dialect=dialect, comments=False, unsupported_level=sqlglot.ErrorLevel.RAISE)
+    text = tree.sql(dialect=dialect, comments=False, pretty=True, unsupported_level=sqlglot.ErrorLevel.RAISE)
     return str(text)
 
 

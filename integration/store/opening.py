@@ -19,7 +19,7 @@ def open_store(url: str, *, password: str | None = None) -> Store:
     """Open a store to write, with its tables made. Raises what the adapter raises: ConfigError, UnreachableError, and
     StoreOwnedError for a file that another process has open. `password` is for one that a server keeps."""
     if url.startswith(_POSTGRES):
-        opened: Store = _postgres().PostgresStore(url, password=password)
+        opened: Store = _postgres().PostgresStore(url, password=password, as_owner=True)
         return opened
     if url.startswith(_CLICKHOUSE):
         store: Store = _clickhouse().ClickHouseStore.at(url, password)
@@ -43,9 +43,16 @@ def open_reader(url_or_path: str | Path, *, password: str | None = None) -> Read
 
 
 def find_owner(url: str, *, password: str | None = None) -> Owner | None:
-    """Return the living process on this machine that has the store to itself; None when there is none."""
-    del password
-    return owner.find_owner(Path(url.removeprefix(_DUCKDB))) if url.startswith(_DUCKDB) else None
+    """Return the living process that works with the store: for a file on this machine, for PostgreSQL on any.
+
+    None when there is none; ClickHouse does not tell. Raises UnreachableError when the server does not answer.
+    """
+    if url.startswith(_DUCKDB):
+        return owner.find_owner(Path(url.removeprefix(_DUCKDB)))
+    if url.startswith(_POSTGRES):
+        found: Owner | None = _postgres().find_owner(url, password=password)
+        return found
+    return None
 
 
 def _postgres() -> Any:

@@ -1,13 +1,12 @@
 """The named reports: SQL files in integration/marts, whose first line says in a comment what they tell."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from importlib.resources import as_file, files
-from pathlib import Path
+from importlib.resources import files
 
 from integration.errors import UsageError
+from integration.settings import Settings
+from integration.wiring import reading
 
 _COMMENT = "-- "
 
@@ -42,12 +41,12 @@ def report(name: str) -> Report:
     return _read(name)
 
 
-@contextmanager
-def file_of(name: str) -> Iterator[Path]:
-    """Give the file of a report, for a while. Raises UsageError for a name that none has."""
-    report(name)
-    with as_file(files("integration").joinpath("marts", f"{name}.sql")) as path:
-        yield path
+def in_words_of_store(settings: Settings, one: Report) -> Report:
+    """Return the report with its SQL in the dialect of the store."""
+    if settings.store_path is not None:
+        return one  # reports are written in DuckDB's
+    with reading.reader(settings) as store:
+        return replace(one, sql=store.compiled(one.sql))
 
 
 def _read(name: str) -> Report:

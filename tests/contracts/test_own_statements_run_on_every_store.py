@@ -52,6 +52,7 @@ SAMPLES = {
     "user_id": "003",
     "LISTED_AT_ONCE": "10",
     "MARK": "replay",
+    "_RUNS": "migrate:",
     "_stored(since, until)": "SELECT object, record_id, stored_at, 1 AS n FROM captures",
     "_having(since, until)": "",
 }
@@ -61,6 +62,19 @@ SAMPLES_OF = {
     ("store.py", "SELECT {mail}"): {"table": "contact"},
     ("store.py", "SELECT count(*) AS n FROM (({table}"): {"table": "SELECT user_id FROM users"},
     ("why.py", ""): {"id": "003"},
+    ("migrate_tables.py", ""): {
+        "each": "''",
+        "group": "",
+        "key": "capture_id",
+        "literal(table)": "'captures'",
+        "numbered": "SELECT capture_id AS k, row_number() OVER (ORDER BY capture_id) AS n FROM captures",
+        "own": "",
+        "size": "10",
+        "table_name(table)": "captures",
+        "table_name(part.table)": "captures",
+        "_within(Page(part, after, None))": "capture_id IS NOT NULL",
+        "_BOUNDS_AT_ONCE": "10",
+    },
     ("replay_plan.py", ""): {
         "each": "SELECT object, record_id, 1 AS n, stored_at AS first, stored_at AS last FROM captures"
     },
@@ -117,6 +131,8 @@ def filled_in(file: str, text: str) -> str:
     for (where, beginning), others in SAMPLES_OF.items():
         if where == file and text.strip().startswith(beginning):
             samples |= others
+    unknown = set(PART.findall(text)) - samples.keys()
+    assert not unknown, f"give a sample for {', '.join(sorted(unknown))} of {file}"
     return PART.sub(lambda found: samples[found[1]], text)
 
 

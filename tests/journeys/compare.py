@@ -126,7 +126,7 @@ def _columns(company: Any, name: str) -> dict[str, str]:
         "ORDER BY place"
     )
     retyped = company.query(
-        f"SELECT field, column_name FROM schema_log WHERE object = '{name}' AND kind = 'retyped' ORDER BY \"at\", rowid"
+        f"SELECT field, column_name FROM schema_log WHERE object = '{name}' AND kind = 'retyped' ORDER BY \"at\""
     )
     return {row["field"]: row["column_name"] for row in (*given, *retyped)}
 
@@ -156,9 +156,15 @@ def _people(company: Any, watcher: Watcher) -> list[str]:
     return found
 
 
+_DEFINED = (
+    "SELECT column_name FROM information_schema.columns "
+    "WHERE table_schema = 'headrace' AND table_name = 'users_defined' ORDER BY ordinal_position"
+)
+
+
 def _definition(company: Any) -> list[str]:
     """The table equals its defining query at all times."""
-    columns = ", ".join(f'"{r["column_name"]}"' for r in company.query("DESCRIBE headrace.users_defined"))
+    columns = ", ".join(f'"{r["column_name"]}"' for r in company.query(_DEFINED))
     table, defined = f"SELECT {columns} FROM users", f"SELECT {columns} FROM headrace.users_defined"
     rows = company.query(f"({table} EXCEPT {defined}) UNION ALL ({defined} EXCEPT {table})")
     return [f"user {r['user_id']} is not as headrace.users_defined says" for r in rows]
@@ -212,7 +218,7 @@ def _chains(company: Any) -> list[str]:
     restoration tells no values: what has moved meanwhile comes with it."""
     moving = {(n, f.name) for n in WATCHED for f in company.org.objects[n].fields if f.moves_alone}
     sql = (
-        "SELECT * FROM changes JOIN events USING (event_id) WHERE changes.origin <> 'history' "
+        "SELECT changes.* FROM changes JOIN events USING (event_id) WHERE changes.origin <> 'history' "
         "ORDER BY changes.time, events.stored_at"
     )
     restored: dict[str, list[str]] = {}

@@ -19,7 +19,7 @@ from integration.sandbox.server import SandboxServer
 from integration.sandbox.traffic import Traffic
 from integration.sandbox.world import build_world
 from integration.settings import Settings
-from integration.store.answers import ask, rows
+from integration.store.answers import ask
 from integration.store.opening import open_reader
 from integration.store.protocol import Reader
 from integration.stream.connection import connect
@@ -41,6 +41,7 @@ class Company:
     env: dict[str, str]
     settings: Settings
     world: Any
+    directory: Path
     watcher: Watcher = field(default_factory=Watcher)
     runs: int = 0
     reader: Reader | None = None
@@ -56,14 +57,14 @@ class Company:
     def query(self, sql: str) -> list[dict[str, Any]]:
         """Ask the store."""
         if self.reader is not None:
-            return rows(self.reader.query(sql))
-        with open_reader(self.settings.store_path) as reader:
+            return ask(self.reader, sql)
+        with open_reader(self.settings.store.url) as reader:
             return ask(reader, sql)
 
     @contextmanager
     def asking(self) -> Iterator[None]:
         """Keep the store open for many questions."""
-        with open_reader(self.settings.store_path) as self.reader:
+        with open_reader(self.settings.store.url) as self.reader:
             try:
                 yield
             finally:
@@ -71,8 +72,8 @@ class Company:
 
     @property
     def folder(self) -> Path:
-        """Where the store lies."""
-        return self.settings.store_path.parent
+        """Where its files lie: the store, if that is a file."""
+        return self.directory
 
     @property
     def shell(self) -> Shell:
@@ -127,7 +128,7 @@ def founding(redis_url: str, folder: Path) -> Iterator[Callable[..., Company]]:
         }
         given = {name: value for name, value in given.items() if value}
         traffic, known = Traffic(org, world, seed=seed), settings_module.load(None, given)
-        company = Company(org, server, clock, traffic, given, known, world)
+        company = Company(org, server, clock, traffic, given, known, world, directory)
         ignored = company.watcher.ignored
         for name, definition in org.objects.items():
             # Roll-ups and formulas over other records or over today change without any stamp: no poll sees that.

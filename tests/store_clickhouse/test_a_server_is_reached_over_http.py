@@ -7,7 +7,7 @@ import pytest
 from chdb_engine import Engine
 
 sys.path.insert(0, str(Path(__file__).parent))
-from http_door import serving
+from chdb_http import serving
 
 from integration.errors import ConfigError, UnreachableError, UsageError
 from integration.store import answers, opening, tables

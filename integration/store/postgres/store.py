@@ -14,7 +14,8 @@ from psycopg.pq import TransactionStatus
 
 from integration.errors import ConfigError, RunError, UsageError
 from integration.store import tables
-from integration.store.postgres import address, guard, reading, sentences, values
+from integration.store.ownership import Owner
+from integration.store.postgres import address, guard, ownership, reading, sentences, values
 from integration.store.postgres.catalog import Known
 from integration.store.postgres.names import spelled
 from integration.store.postgres.reading import PostgresReading
@@ -153,21 +154,30 @@ class PostgresReader(_Asking):
         self.close()
 
 
+def find_owner(url: str, *, password: str | None = None) -> Owner | None:
+    """Return the process that works with the store; None when there is none. Raises as address.connect."""
+    to = address.address(url, password)
+    with address.connect(to) as con:
+        return ownership.find(con)
+
+
 class PostgresStore(_Asking):
     """A store in a database; see protocol.Store. Made in an empty one, opened to write in any other.
 
     One transaction at a time, over all processes: others wait their turn. A server that went away is looked for again
-    by the next transaction. Raises as address.connect, and ConfigError for a role that may not make tables.
+    by the next transaction. Raises as address.connect, and ConfigError for a role that may not make tables; with
+    `as_owner`, also StoreOwnedError when another process has opened it so.
     """
 
-    def __init__(self, url: str, *, password: str | None = None) -> None:
+    def __init__(self, url: str, *, password: str | None = None, as_owner: bool = False) -> None:
         super().__init__(url, password)
+        self._as_owner = as_owner
         self._writing = threading.Lock()
         self._writer_thread: int | None = None
         self._writer: psycopg.Connection | None = None
         self._known = Known()
         try:
-            self._writer = self._sessions.writer()
+            self._writer = self._connected()
             self._create_tables()
         except BaseException:
             self._drop_writer()
@@ -231,11 +241,21 @@ class PostgresStore(_Asking):
             except psycopg.Error:
                 self._drop_writer()
         if self._writer is None:
-            self._writer = self._sessions.writer()
+            self._writer = self._connected()
             self._known.forget()
             self._writer.execute(b"BEGIN")
         self._writer.execute(_WRITER_LOCK.encode())
         return self._writer
+
+    def _connected(self) -> psycopg.Connection:
+        con = self._sessions.writer()
+        try:
+            if self._as_owner:
+                ownership.take(con, self._sessions.address)
+        except BaseException:
+            con.close()
+            raise
+        return con
 
     def _commit(self, con: psycopg.Connection) -> None:
         if con.info.transaction_status == TransactionStatus.INERROR:

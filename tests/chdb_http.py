@@ -44,7 +44,7 @@ class Server(ThreadingHTTPServer):
             settings = {k: v for k, v in given.items() if k not in CHDB_TRANSPORT_SETTINGS and k != "query"}
             readonly = settings.pop("readonly", None)
             if readonly is not None and not re.match(
-                rb"\s*(SELECT|WITH|SHOW|DESCRIBE|EXPLAIN|EXISTS|FROM)\b", sql, re.IGNORECASE
+                rb"[\s(]*(SELECT|WITH|SHOW|DESCRIBE|EXPLAIN|EXISTS|FROM)\b", sql, re.IGNORECASE
             ):
                 raise AssertionError("something else than reading came in a session that reads")
             insert = _INSERT.match(sql)
