@@ -75,6 +75,13 @@ class Cluster:
         """Return the address of a database."""
         return f"postgresql://{user}@/{database}?host={self.folder}"
 
+    @property
+    def pid(self) -> int:
+        """The process whose children are the server's, once it has been started."""
+        if self._keeper is None:
+            raise RuntimeError("the server is not running")
+        return self._keeper.pid
+
     def database(self, *options: str) -> str:
         """Make a database and return its address."""
         name = f"test_{os.getpid()}_{next(self._numbers)}"

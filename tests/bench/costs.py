@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,6 +64,23 @@ def cpu_of(pid: int) -> float:
         text = subprocess.run(["ps", "-o", "time=", "-p", str(pid)], capture_output=True, text=True, check=True).stdout
         minutes, _, seconds = text.strip().rpartition(":")
         return 60 * float(minutes.rpartition(":")[2] or 0) + float(seconds)
+
+
+def cpu_of_family(pid: int) -> float:
+    """Return the CPU seconds of a process and of all that it has started, those that ended included. Linux only."""
+    parents: dict[int, list[int]] = {}
+    used: dict[int, float] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            numbers = stat.read_text().rpartition(")")[2].split()
+            parents.setdefault(int(numbers[1]), []).append(int(stat.parent.name))
+            used[int(stat.parent.name)] = sum(map(int, numbers[11:15])) / _TICKS
+    family, total = [pid], 0.0
+    while family:
+        one = family.pop()
+        total += used.get(one, 0.0)
+        family += parents.get(one, [])
+    return total
 
 
 def memory_of(pid: int, *, peak: bool = False) -> float:
