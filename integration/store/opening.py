@@ -43,16 +43,17 @@ def open_reader(url_or_path: str | Path, *, password: str | None = None) -> Read
 
 
 def find_owner(url: str, *, password: str | None = None) -> Owner | None:
-    """Return the living process that works with the store: for a file on this machine, for PostgreSQL on any.
+    """Return the living process that works with the store: for a file on this machine, for a server on any.
 
-    None when there is none; ClickHouse does not tell. Raises UnreachableError when the server does not answer.
+    None when there is none. Raises UnreachableError when the server does not answer.
     """
     if url.startswith(_DUCKDB):
         return owner.find_owner(Path(url.removeprefix(_DUCKDB)))
     if url.startswith(_POSTGRES):
         found: Owner | None = _postgres().find_owner(url, password=password)
-        return found
-    return None
+    else:
+        found = _clickhouse().find_owner(url, password=password)
+    return found
 
 
 def _postgres() -> Any:

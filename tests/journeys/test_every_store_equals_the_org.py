@@ -43,11 +43,18 @@ def test_after_every_kind_of_operation_the_store_equals_the_org(found: Found, st
     assert sweep(company.settings).is_equal, report.sentence
 
 
-def test_every_report_is_answered(found: Found, store_url: str) -> None:
+def test_commands_that_ask_answer_from_a_server_too(found: Found, postgres: Any) -> None:
+    store_url = postgres.emptied()
     company = found(accounts=4, HEADRACE_STORE__URL=store_url)
     company.sync()
     shell = company.shell
-    for words in (("report", "account-people"), ("report", "pipeline"), ("doctor", "--offline"), ("status",), ("schema",)):
+    for words in (
+        ("report", "account-people"),
+        ("report", "pipeline"),
+        ("doctor", "--offline"),
+        ("status",),
+        ("schema",),
+    ):
         told = shell.run(*words, "--json")
         assert told.returncode == 0, f"{words}: {told.stderr}{told.stdout}"
     with open_reader(store_url) as reader:

@@ -152,7 +152,9 @@ def test_errors_of_the_owner_are_the_same_as_those_of_the_file(
 
 def test_the_time_limit_holds_at_the_owner(reader: Reader) -> None:
     with pytest.raises(RunError, match=r"stopped after 0.3 s"):
-        reader.query("SELECT count(*) FROM range(10000000) a(x), range(10000000) b(y) WHERE x % 3 = y", timeout_seconds=0.3)
+        reader.query(
+            "SELECT count(*) FROM range(10000000) a(x), range(10000000) b(y) WHERE x % 3 = y", timeout_seconds=0.3
+        )
 
 
 def test_an_owner_that_answers_no_queries_is_named(store: DuckDBStore) -> None:

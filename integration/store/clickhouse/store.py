@@ -16,14 +16,16 @@ import pyarrow as pa
 
 from integration.errors import ConfigError, RunError
 from integration.store import tables
-from integration.store.clickhouse import catalog, layout, ranges, sentences
+from integration.store.clickhouse import catalog, layout, ownership, ranges, sentences
 from integration.store.clickhouse.asking import ask
 from integration.store.clickhouse.catalog import Catalog
 from integration.store.clickhouse.connecting import ClickHouseError, Door, Session, door_of
 from integration.store.clickhouse.dialect import compiled
 from integration.store.clickhouse.journal import Journal
+from integration.store.clickhouse.ownership import Ownership
 from integration.store.clickhouse.reading import ClickHouseReading
 from integration.store.clickhouse.transaction import ClickHouseTransaction
+from integration.store.ownership import Owner
 from integration.store.protocol import Reading
 
 _OLDEST = (25, 3)
@@ -89,17 +91,28 @@ class ClickHouseReader:
             raise sentences.opening(error, self._door.shown) from error
 
 
+def find_owner(url: str, *, password: str | None = None) -> Owner | None:
+    """Return the process that works with the store; None when there is none. Raises as ClickHouseReader."""
+    door, _ = door_of(url, password)
+    try:
+        return ownership.find(door)
+    except ClickHouseError as error:
+        raise sentences.opening(error, door.shown) from error
+
+
 class ClickHouseStore:
     """A store on a ClickHouse server; see protocol.Store.
 
     One transaction at a time (others wait their turn), any number of queries beside it. Another process may write in
     between: of two that commit at the same time one gets a FencedError. Raises ConfigError for a server that is too
-    old, a login that it refuses, or databases that hold something else; UnreachableError when it does not answer.
+    old, a login that it refuses, or databases that hold something else; UnreachableError when it does not answer; with
+    `as_owner`, also StoreOwnedError when another process has opened it so.
     """
 
-    def __init__(self, door: Door, main: str = "default") -> None:
+    def __init__(self, door: Door, main: str = "default", *, as_owner: bool = False) -> None:
         self._door = door
         self._main = main
+        self._ownership: Ownership | None = None
         self._lock = threading.Lock()
         self._writer_thread: int | None = None
         self._catalog = Catalog()
@@ -109,6 +122,7 @@ class ClickHouseStore:
             self._session = self._started(own=True)
             _check_server(self._session.version, door)
             self._make_databases()
+            self._ownership = Ownership(door) if as_owner else None
             self._journal = Journal(self._session, main)
             self._journal.create()
             self._any_time = ranges.holds_all(self._session)
@@ -123,8 +137,9 @@ class ClickHouseStore:
 
     @classmethod
     def at(cls, url: str, password: str | None = None) -> Self:
-        """Open the store at a `clickhouse://` or `clickhouses://` address; `password` counts before one in it."""
-        return cls(*door_of(url, password))
+        """Open the store at a `clickhouse://` or `clickhouses://` address as its owner; `password` counts before one in
+        it."""
+        return cls(*door_of(url, password), as_owner=True)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[ClickHouseTransaction]:
@@ -181,6 +196,8 @@ class ClickHouseStore:
         return session
 
     def _end(self) -> None:
+        if self._ownership is not None:
+            self._ownership.close()
         for session in self._open:
             with contextlib.suppress(ClickHouseError):
                 session.close()
