@@ -62,7 +62,8 @@ def is_loopback(host: str) -> bool:
 
 def mask_url(text: str) -> str:
     """Return an address without the user and password in it."""
-    return re.sub(r"//[^/@\s]*@", f"//{MASK}@", text)
+    masked = re.sub(r"//[^/@\s]*@", f"//{MASK}@", text)
+    return re.sub(r"(?i)\b((?:ssl)?password)=[^&\s]*", rf"\1={MASK}", masked)
 
 
 def _split(value: str) -> Any:

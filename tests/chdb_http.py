@@ -67,6 +67,7 @@ class Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: Server
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -119,6 +120,8 @@ def serving(engine: Engine, password: str) -> Iterator[Server]:
     server = Server(engine, password)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
-    yield server
-    server.end()
-    thread.join()
+    try:
+        yield server
+    finally:
+        server.end()
+        thread.join()

@@ -14,6 +14,7 @@ from integration.cli import (
     demo,
     dlq,
     explain,
+    migrate,
     query,
     replay,
     report,
@@ -34,6 +35,7 @@ def build() -> typer.Typer:
     work.register(app)
     backfill.register(app)
     replay.register(app)
+    migrate.register(app)
     sweep.register(app)
     query.register(app)
     report.register(app)

@@ -22,6 +22,7 @@ from integration.wiring.backfill_report import BackfillReport
 from integration.wiring.checks import Check
 from integration.wiring.demo import View
 from integration.wiring.explanation import Explanation
+from integration.wiring.migrate_report import MigratePlan, MigrateReport
 from integration.wiring.replay_report import Plan, ReplayReport
 from integration.wiring.report import Report
 from integration.wiring.sweep_report import Ledger
@@ -239,6 +240,7 @@ SHAPES: Mapping[str, Any] = {
     "dlq show": LetterShown,
     "doctor": Doctor,
     "explain": Explanation,
+    "migrate": MigratePlan | MigrateReport,
     "query": Rows,
     "replay": Plan | ReplayReport,
     "report": Report | list[ReportName] | Rows,

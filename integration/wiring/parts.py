@@ -24,7 +24,8 @@ from integration.stream.connection import Client, answering
 from integration.stream.pressure import Gate
 from integration.stream.publish import Publisher
 from integration.wiring.clock import now
-from integration.wiring.reading import find_owner, patiently, store_password
+from integration.wiring.migrate_mark import refuse_unfinished
+from integration.wiring.reading import find_owner, patiently, place, store_password
 
 log = structlog.get_logger()
 
@@ -45,6 +46,7 @@ def open_store(settings: Settings) -> Iterator[Store]:
         lambda error: error.pid != os.getpid() and find_owner(settings) is None,
     )
     try:
+        refuse_unfinished(store, place(settings))
         yield store
     finally:
         store.close()

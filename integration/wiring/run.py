@@ -132,6 +132,7 @@ class _Worker:
             if failures <= 1:
                 log.info("standing by", detail=str(error))
             self._told.health.broken("store", f"Standing by: {error}")
+            self._told.measures.paused("standby", True)
             pause = _LOOK_SECONDS
         else:
             pause = min(2.0 ** min(failures, 10), _LONGEST_PAUSE_SECONDS)
@@ -141,6 +142,7 @@ class _Worker:
             await asyncio.sleep(_BEAT_SECONDS)
 
     def _ready(self) -> None:
+        self._told.measures.paused("standby", False)
         if self._was_ready:
             log.info("at work again")
         else:
@@ -171,8 +173,6 @@ class _Worker:
             log.info("stopping", detail="finishing the batches in hand")
             self._progress.interrupted = number is signal.SIGINT
             self._quit.set()
-            if self._shift is not None:
-                self._shift.stop()
 
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -156,6 +156,7 @@ class Shift:
                 await asyncio.to_thread(orgs.claim, client, source.org_id)
                 self._health.broken("poller", f"Standing by: {_place(other)} polls this org.")
                 log.info("standing by", detail=f"{_place(other)} polls; this worker goes on when that one is gone")
+                self._measures.paused("standby", True)
                 told = True
             if not await self._rest(_LOOK_SECONDS):
                 return None

@@ -56,6 +56,10 @@ ASKED: dict[str, list[Callable[[Any], list[str]]]] = {
         lambda sample: ["explain", person_of(sample), "--no-values"],
         lambda sample: ["explain", account_of(sample)],
     ],
+    "migrate": [
+        lambda sample: ["migrate", "--to", f"duckdb:///{sample.folder}/moved.duckdb", "--dry-run"],
+        lambda sample: ["migrate", "--to", f"duckdb:///{sample.folder}/moved.duckdb"],
+    ],
     "query": [lambda _: ["query", str(Path(__file__).parents[2] / "integration" / "marts" / "pipeline.sql")]],
     "replay": [lambda _: ["replay", "--dry-run"], lambda _: ["replay"]],
     "report": [

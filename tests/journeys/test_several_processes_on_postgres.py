@@ -2,12 +2,14 @@
 
 import os
 import signal
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+import requests
 from compare import assert_state_equal
 from shell import Shell, refusal
 
@@ -39,6 +41,16 @@ def rename(company: Any, title: str) -> None:
     contact = next(iter(company.org.records("Contact")))
     company.clock.advance(5)
     company.org.update("Contact", contact["Id"], {"Title": title})
+
+
+def free_port() -> str:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return str(one.getsockname()[1])
+
+
+def metrics(port: str) -> str:
+    return requests.get(f"http://127.0.0.1:{port}/metrics", timeout=5).text
 
 
 def test_a_worker_writes_while_analysts_read(company: Any) -> None:
@@ -73,16 +85,18 @@ def test_commands_ask_the_worker_and_a_second_worker_is_told_of_the_first(compan
 
 
 def test_two_consumers_give_the_tables_of_one_however_they_are_killed(company: Any) -> None:
-    second = beside(company, "second")
-    with company.shell.start("run", "--standby") as one, second.start("run", "--standby") as two:
-        one.until(lambda: "Running (" in one.notes + two.notes)
-        active, idle = (one, two) if "Running (" in one.notes else (two, one)
+    second, port = beside(company, "second"), free_port()
+    with company.shell.start("run") as active, second.start("run", "--standby", HEADRACE_WEB__PORT=port) as idle:
+        active.ready()
+        idle.until(lambda: "standing by" in idle.notes)
+        assert 'headrace_paused{reason="standby"} 1.0' in metrics(port)
         active.until(lambda: people(company) > 0)
         company.live(15)
         rename(company, "Head of Water")
         os.kill(active.process.pid, signal.SIGKILL)
         idle.until(lambda: "Running (" in idle.notes, seconds=60)
         idle.until(lambda: newest_title(company, "Head of Water"), seconds=60)
+        assert 'headrace_paused{reason="standby"} 0.0' in metrics(port)
         assert idle.end(signal.SIGTERM) == 0
     company.sync()
     assert_state_equal(company)

@@ -221,6 +221,10 @@ class PostgresStore(_Asking):
         if self._writer_thread == threading.get_ident():
             raise RuntimeError("this thread has a transaction open")
         with self._writing:
+            if self._as_owner and self._writer is not None:
+                # The server would drop the lock with the connection, but a moment later.
+                with contextlib.suppress(psycopg.Error):
+                    self._writer.execute(b"SELECT pg_advisory_unlock_all()")
             self._drop_writer()
             self._sessions.close()
 
