@@ -27,7 +27,7 @@ demo: $(INSTALLED) ## the whole of headrace with a sample org: no account, no Do
 	$(BIN)/headrace demo $(ARGS)
 
 test: lint types ## everything a change must pass: lint, types, layers and the quick tests
-	$(BIN)/python -m pytest -q -n 4 -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -q -n 4 --dist loadgroup -m "not slow" $(ARGS)
 
 lint: $(INSTALLED_DEV) ## style, format and layers
 	$(BIN)/ruff check

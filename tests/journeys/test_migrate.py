@@ -36,6 +36,9 @@ from integration.wiring.sweep import sweep
 
 Found = Callable[..., Any]
 
+# One process runs them all: the store that is moved takes a while to make.
+pytestmark = pytest.mark.xdist_group("migrate")
+
 RENAMED = {"HEADRACE_OBJECTS__Contact__NAMES": '{"Phone": "call_me"}'}
 NOT_THESE = (
     *("Task", "Event", "Campaign", "CampaignMember", "User", "Opportunity", "OpportunityContactRole"),
