@@ -3,10 +3,12 @@
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from importlib.resources import files
+from typing import TYPE_CHECKING
 
 from integration.errors import UsageError
-from integration.settings import Settings
-from integration.wiring import reading
+
+if TYPE_CHECKING:
+    from integration.settings import Settings
 
 _COMMENT = "-- "
 
@@ -41,10 +43,12 @@ def report(name: str) -> Report:
     return _read(name)
 
 
-def in_words_of_store(settings: Settings, one: Report) -> Report:
+def in_words_of_store(settings: "Settings", one: Report) -> Report:
     """Return the report with its SQL in the dialect of the store."""
     if settings.store_path is not None:
         return one  # reports are written in DuckDB's
+    from integration.wiring import reading  # the names of reports are offered without it
+
     with reading.reader(settings) as store:
         return replace(one, sql=store.compiled(one.sql))
 

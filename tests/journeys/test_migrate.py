@@ -166,6 +166,7 @@ def test_a_store_moved_to_postgresql_is_the_same(lived: Any, moved: Any) -> None
         refuse_unfinished(reader, "there")
 
 
+@pytest.mark.slow
 def test_a_store_moved_back_is_the_same_though_it_was_written_to_in_between(
     lived: Any, moved: Any, tmp_path: Path
 ) -> None:
@@ -247,6 +248,7 @@ class Killer:
             raise self.how("killed")
 
 
+@pytest.mark.slow
 def test_a_move_that_is_killed_goes_on_where_it_was(
     lived: Any, home: Settings, postgres: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -432,6 +434,7 @@ def test_a_record_that_can_not_be_derived_is_told_of(home: Settings, postgres: A
     assert "The stores are equal, but the replay left 1 record as it is" in err
 
 
+@pytest.mark.slow
 def test_an_archive_that_was_cut_moves_too(lived: Any, home: Settings, postgres: Any) -> None:
     [row] = query(home, "SELECT stored_at FROM captures ORDER BY stored_at DESC LIMIT 1")
     cut = row["stored_at"]
