@@ -13,11 +13,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the switch that writes golden files anew, and how long the soak and the chaos take."""
     parser.addoption("--write-golden", action="store_true", help="write the golden files anew from what is found")
     parser.addoption("--soak-first", type=int, default=1, help="the first seed of the soak")
-    parser.addoption("--soak-seeds", type=int, default=2, help="how many seeds the soak takes")
+    parser.addoption("--soak-seeds", type=int, default=1, help="how many seeds the soak takes")
     parser.addoption("--soak-operations", type=int, default=40, help="how many things happen for each seed")
     parser.addoption("--chaos-first", type=int, default=1, help="the first seed of the nights of chaos")
     parser.addoption("--chaos-seeds", type=int, default=1, help="how many nights there are")
-    parser.addoption("--chaos-strikes", type=int, default=6, help="how many things go wrong in each night")
+    parser.addoption("--chaos-strikes", type=int, default=5, help="how many things go wrong in each night")
     parser.addoption("--postgres", type=Path, help="the folder of the PostgreSQL binaries to test with")
 
 

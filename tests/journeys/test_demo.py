@@ -86,6 +86,7 @@ def test_secrets_it_makes_up_are_for_its_owner_only(ended: tuple[Shell, str, str
     assert secret[1] not in said + noted
 
 
+@pytest.mark.slow
 def test_a_second_demo_begins_anew_and_prints_one_json_document(tmp_path: Path) -> None:
     shell = Shell(tmp_path, {})
     documents: list[Any] = []
@@ -144,6 +145,7 @@ def test_a_demo_does_not_empty_the_folder_of_one_that_runs(tmp_path: Path) -> No
         assert running.end(signal.SIGINT) == 0, running.notes
 
 
+@pytest.mark.slow
 def test_a_demo_after_a_killed_one_leaves_nothing_of_it_running(tmp_path: Path) -> None:
     shell = Shell(tmp_path, {})
     valkey = tmp_path / "headrace-demo" / "headrace.valkey"

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from compare import text
 
 Found = Callable[..., Any]
@@ -119,6 +120,7 @@ def test_an_address_given_and_taken_back_between_two_syncs_is_in_the_persons_tim
     ]
 
 
+@pytest.mark.slow
 def test_whatever_happens_between_syncs_every_row_of_the_diary_is_told_once(found: Found) -> None:
     company = found(accounts=8)
     company.sync()

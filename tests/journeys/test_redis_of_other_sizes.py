@@ -116,6 +116,7 @@ def test_what_is_finished_goes_too_when_something_larger_than_what_is_left_is_re
             worker.until(lambda: server.xlen("crm.contact") < 100, "what is finished goes")
 
 
+@pytest.mark.slow
 def test_a_server_in_cluster_mode_will_do(found: Found, tmp_path_factory: pytest.TempPathFactory) -> None:
     with in_cluster_mode(tmp_path_factory.mktemp("cluster")) as url, connect(url) as client:
         company = found(accounts=1, HEADRACE_REDIS__URL=url)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from compare import assert_state_equal
 from following import polled_and_stored
 from shell import Done, refusal
@@ -124,6 +125,7 @@ def test_the_two_find_each_other_through_the_embedded_server(found: Found) -> No
     assert_state_equal(company)
 
 
+@pytest.mark.slow
 def test_a_lookup_s_object_is_taken_up_by_a_consumer_that_runs_already(found: Found) -> None:
     plain = {"HEADRACE_OBJECTS__Contact__ENRICH": "", "HEADRACE_OBJECTS__Account__ENRICH": ""}
     company = found(accounts=3, **QUICK)
