@@ -76,7 +76,7 @@ def opened(company: Any) -> Iterator[Store]:
 
 def mixed(company: Any, **env: str) -> Any:
     """Return a company's settings with something of another's in them."""
-    return load(None, company.env | env)
+    return load(None, company.env | {"HEADRACE_WEB__PORT": "0"} | env)
 
 
 def consume(settings: Settings) -> None:
