@@ -21,6 +21,7 @@ QUICK = {
     "HEADRACE_WEB__PORT": "0",
     "HEADRACE_SWEEP__EVERY_HOURS": "0",
 }
+INTERRUPTED = 130
 WORKED_OUT = ("users", "accounts", "identities", "events", "changes")
 TWO = {"poller": ("run", "poller"), "consumer": ("run", "consumer")}
 WITH_STANDBY = {"worker": ("run", "--standby"), "standby": ("run", "--standby")}
@@ -58,7 +59,8 @@ def test_a_night_of_kills_and_faults_loses_and_doubles_nothing(
         wait_for(night, polled_and_stored(company), "everything to be polled and stored")
         night.calm()
         codes = [service.end() for service in services.values()]
-        assert codes == [0] * len(codes), [service.notes[-2000:] for service in services.values()]
+        # One that had just been started again may be told to end before it works.
+        assert set(codes) <= {0, INTERRUPTED}, [service.notes[-2000:] for service in services.values()]
     with redis.up():
         done = company.shell.run("sync")  # reads the delete log, which a worker reads every five minutes
         assert done.returncode == 0, done.stderr

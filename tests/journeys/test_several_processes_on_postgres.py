@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +87,11 @@ def test_commands_ask_the_worker_and_a_second_worker_is_told_of_the_first(compan
 
 def test_two_consumers_give_the_tables_of_one_however_they_are_killed(company: Any) -> None:
     second, port = beside(company, "second"), free_port()
-    with company.shell.start("run") as active, second.start("run", "--standby", HEADRACE_WEB__PORT=port) as idle:
+    logged = {"HEADRACE_WEB__PORT": port, "HEADRACE_LOG__LEVEL": "info"}
+    with ExitStack() as both:
+        active = both.enter_context(company.shell.start("run"))
         active.ready()
+        idle = both.enter_context(second.start("run", "--standby", **logged))
         idle.until(lambda: "standing by" in idle.notes)
         assert 'headrace_paused{reason="standby"} 1.0' in metrics(port)
         active.until(lambda: people(company) > 0)

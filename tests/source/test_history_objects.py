@@ -198,7 +198,7 @@ def test_the_order_in_which_objects_are_named_does_not_matter(org, client, sink,
     assert [s.object for s in poller.describe()] == ["ContactHistory", "Contact"]
 
 
-def test_the_settings_decide_which_histories_are_read(client):
+def test_the_settings_decide_which_histories_are_read(client, tmp_path):
     settings = Settings(
         objects={
             "Lead": ObjectSettings(enabled=False),
@@ -206,7 +206,8 @@ def test_the_settings_decide_which_histories_are_read(client):
             "ContactHistory": ObjectSettings(exclude=["DataType"]),
         }
     )
-    poller, schemas = parts.poller(settings, client, None)
+    with embedded(tmp_path) as url, connect(url) as redis:
+        poller, schemas = parts.poller(settings, client, redis)
     names = [s.object for s in schemas]
     assert names[-3:] == ["ContactHistory", "OpportunityFieldHistory", "OpportunityHistory"]
     assert not {"Lead", "LeadHistory", "AccountHistory"} & set(names)
