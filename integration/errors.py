@@ -3,6 +3,7 @@
 HeadraceError              one sentence that says what happened and what to do; never a traceback
 ├── UsageError        2    the command's words are off: type it differently
 ├── ConfigError       2    a setting is wrong or missing: change it
+│   └── MissingStoreError  nothing has been stored yet
 ├── UnreachableError  3    Salesforce, Redis or the store does not answer: start it, or try again later
 ├── RunError          1    it ran and failed: read the sentence
 │   └── FencedError        another worker has taken over meanwhile
@@ -27,6 +28,10 @@ class ConfigError(HeadraceError):
     """A setting is wrong or missing, a refused login included."""
 
     exit_code = 2
+
+
+class MissingStoreError(ConfigError):
+    """There is no store at the place that the settings name: none was ever made, or it is another place."""
 
 
 class UnreachableError(HeadraceError):

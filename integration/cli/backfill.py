@@ -1,6 +1,5 @@
 """The command that reads everything again: backfill."""
 
-import time
 from collections.abc import Callable
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
@@ -8,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from integration.cli.frame import Call, command
+from integration.cli.progress import now_and_then
 from integration.errors import SkippedError
 
 if TYPE_CHECKING:
     from integration.wiring.backfill import BackfillProgress, BackfillReport
     from integration.wiring.backfill_report import ObjectPlan
 
-_SECONDS_BETWEEN_LINES = 0.5
 _ENV = (
     "HEADRACE_SALESFORCE__DOMAIN",
     "HEADRACE_SALESFORCE__CONSUMER_KEY",
@@ -154,16 +153,14 @@ def _left(report: "BackfillReport") -> str:
 
 
 def _progress(call: Call) -> "Callable[[BackfillProgress], None]":
-    last, held = 0.0, None
+    held, tell = None, now_and_then(call, _line)
 
     def show(progress: "BackfillProgress") -> None:
-        nonlocal last, held
+        nonlocal held
         if progress.held != held:
             held = progress.held
             call.out.note(held if held is not None else "Publishing goes on.")
-        if time.monotonic() - last >= _SECONDS_BETWEEN_LINES:
-            last = time.monotonic()
-            call.out.progress(f"  {_line(progress)}")
+        tell(progress)
 
     return show
 

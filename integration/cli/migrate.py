@@ -1,6 +1,5 @@
 """The command that moves a store to another one: migrate."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from integration.cli.frame import Call, command
+from integration.cli.progress import now_and_then
 from integration.errors import CheckError, SkippedError, UsageError
 
 if TYPE_CHECKING:
     from integration.wiring.migrate import MigratePlan, MigrateProgress, MigrateReport
 
-_SECONDS_BETWEEN_LINES = 0.5
 _UNITS = {"copy": "rows", "compare": "rows", "replay": "records"}
 
 
@@ -48,7 +47,9 @@ def migrate(
     from integration.wiring.migrate import migrate, target_of
 
     target = target_of(settings, to, password)
-    report = migrate(settings, target, dry_run=dry_run, on_plan=_planned(call, dry_run), on_change=_progress(call))
+    report = migrate(
+        settings, target, dry_run=dry_run, on_plan=_planned(call, dry_run), on_change=now_and_then(call, _line)
+    )
     if report is None:
         return
     if call.json:
@@ -99,18 +100,6 @@ def _planned(call: Call, dry_run: bool) -> "Callable[[MigratePlan], None]":
         say(f"{plan.rows:,} rows in {len(plan.tables)} tables, from {plan.source} to {plan.target}.")
         if plan.goes_on is not None:
             call.out.note(f"Going on with a migration that was begun before, at {plan.goes_on}.")
-
-    return show
-
-
-def _progress(call: Call) -> "Callable[[MigrateProgress], None]":
-    last = time.monotonic()
-
-    def show(progress: "MigrateProgress") -> None:
-        nonlocal last
-        if time.monotonic() - last >= _SECONDS_BETWEEN_LINES:
-            last = time.monotonic()
-            call.out.progress(f"  {_line(progress)}")
 
     return show
 

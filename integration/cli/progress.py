@@ -1,28 +1,38 @@
-"""How far a sync is, for whoever watches."""
+"""How far a command is, for whoever watches it in a terminal."""
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from integration.cli.frame import Call
 
 if TYPE_CHECKING:
     from integration.wiring.pipeline import Progress
 
-_SECONDS_BETWEEN_LINES = 0.5
+T = TypeVar("T")
+
+_SECONDS_BETWEEN_LINES: Final = 0.5
 
 
-def progress_lines(call: Call) -> "Callable[[Progress, Any], None]":
+def now_and_then(call: Call, line: Callable[[T], str]) -> Callable[[T], None]:
     """Return what to call with every step: it prints a line of progress now and then, on a terminal only."""
-    last = 0.0
+    last = time.monotonic()
 
-    def show(progress: "Progress", _: Any) -> None:
+    def show(progress: T) -> None:
         nonlocal last
         if time.monotonic() - last >= _SECONDS_BETWEEN_LINES:
             last = time.monotonic()
-            call.out.progress(
-                f"  {progress.read:,} records read, {progress.applied.stored:,} stored, "
-                f"{progress.applied.events:,} events"
-            )
+            call.out.progress(f"  {line(progress)}")
 
     return show
+
+
+def progress_lines(call: Call) -> "Callable[[Progress, Any], None]":
+    """Return what shows the steps of a sync."""
+    show = now_and_then(call, _line)
+    return lambda progress, _: show(progress)
+
+
+def _line(progress: "Progress") -> str:
+    applied = progress.applied
+    return f"{progress.read:,} records read, {applied.stored:,} stored, {applied.events:,} events"

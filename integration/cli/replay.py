@@ -1,6 +1,5 @@
 """The command that takes what was captured through flattening again: replay."""
 
-import time
 from collections.abc import Callable
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
@@ -8,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from integration.cli.frame import Call, command
+from integration.cli.progress import now_and_then
 from integration.errors import SkippedError
 
 if TYPE_CHECKING:
     from integration.wiring.replay import Plan, ReplayProgress
 
 _COLUMNS = ("object", "records", "captures", "first", "last")
-_SECONDS_BETWEEN_LINES = 0.5
 _ENV = ("HEADRACE_STORE__URL", "HEADRACE_REDIS__URL", "HEADRACE_IDENTITY__MATCH_EMAIL")
 
 
@@ -59,7 +58,12 @@ def replay(
 
     asked = Asked(source.value, since.strip(), until.strip(), tuple(objects or ()))
     report = replay(
-        settings, asked, dry_run=dry_run, restart=restart, on_plan=_planned(call, dry_run), on_change=_progress(call)
+        settings,
+        asked,
+        dry_run=dry_run,
+        restart=restart,
+        on_plan=_planned(call, dry_run),
+        on_change=now_and_then(call, _line),
     )
     if report is None:
         return
@@ -124,18 +128,6 @@ def _summary(plan: "Plan") -> str:
         f" What was captured before {plan.archive_from} was forgotten (archive.days)." if plan.archive_from else ""
     )
     return f"{plan.records:,} records{times}, {captures:,} captures in all.{forgotten}"
-
-
-def _progress(call: Call) -> "Callable[[ReplayProgress], None]":
-    last = time.monotonic()
-
-    def show(progress: "ReplayProgress") -> None:
-        nonlocal last
-        if time.monotonic() - last >= _SECONDS_BETWEEN_LINES:
-            last = time.monotonic()
-            call.out.progress(f"  {_line(progress)}")
-
-    return show
 
 
 def _line(progress: "ReplayProgress") -> str:

@@ -1,19 +1,17 @@
 """The command that proves the store right: sweep."""
 
-import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from integration.cli.frame import Call, command
+from integration.cli.progress import now_and_then
 from integration.errors import CheckError
 
 if TYPE_CHECKING:
     from integration.wiring.sweep import SweepProgress, SweepReport
 
 _COLUMNS = ("object", "source", "store", "missing", "stale", "ghosts", "repaired", "calls")
-_SECONDS_BETWEEN_LINES = 0.5
 _ENV = (
     "HEADRACE_SALESFORCE__DOMAIN",
     "HEADRACE_SALESFORCE__CONSUMER_KEY",
@@ -49,7 +47,9 @@ def sweep(
     settings = call.settings
     from integration.wiring.sweep import sweep
 
-    report = sweep(settings, objects or (), dry_run=dry_run, accept_loss=accept_loss, on_change=_progress(call))
+    report = sweep(
+        settings, objects or (), dry_run=dry_run, accept_loss=accept_loss, on_change=now_and_then(call, _line)
+    )
     if call.json:
         call.out.document(_document(report))
     else:
@@ -106,14 +106,6 @@ def _records(count: int) -> str:
     return "1 record is" if count == 1 else f"{count:,} records are"
 
 
-def _progress(call: Call) -> "Callable[[SweepProgress], None]":
-    last = 0.0
-
-    def show(progress: "SweepProgress") -> None:
-        nonlocal last
-        if time.monotonic() - last >= _SECONDS_BETWEEN_LINES:
-            last = time.monotonic()
-            counts = f": {progress.compared:,} records compared, {progress.differing:,} to look at again"
-            call.out.progress(f"  {progress.phase}{counts if progress.compared else ''}")
-
-    return show
+def _line(progress: "SweepProgress") -> str:
+    counts = f": {progress.compared:,} records compared, {progress.differing:,} to look at again"
+    return f"{progress.phase}{counts if progress.compared else ''}"

@@ -32,28 +32,6 @@ def datetime_literal(stamp: str) -> str:
     return parse_stamp(stamp)
 
 
-def page_query(
-    schema: ObjectSchema,
-    after: tuple[str, str] | None = None,
-    since: str | None = None,
-    limit: int = 2000,
-) -> Soql:
-    """Ask for one page of an object in the order of (cursor field, Id).
-
-    `after` is the keyset position (stamp, id) of the last row already read; `since` is where a pass begins, the
-    first stamp included; neither of them reads from the beginning. Ties of the cursor field are common (a bulk
-    load stamps thousands of rows with one second), which is why a position is always the pair.
-    Raises ConfigError if the selected fields make the query too long for Salesforce.
-    """
-    cursor = schema.cursor_field
-    where = ""
-    if after is not None:
-        where = keyset(cursor, after)
-    elif since is not None:
-        where = f"{cursor} >= {datetime_literal(since)}"
-    return select(schema, where, f"{cursor}, Id", limit)
-
-
 def keyset(cursor: str, after: tuple[str, str]) -> str:
     """Return the condition for the rows behind a position, in the order of (cursor field, Id)."""
     return f"({tie(cursor, after)}) OR {cursor} > {datetime_literal(after[0])}"

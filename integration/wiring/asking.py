@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
 from integration.core import exactjson
-from integration.errors import ConfigError, HeadraceError, RunError, UnreachableError, UsageError
+from integration.errors import HeadraceError, MissingStoreError, RunError, UnreachableError, UsageError
 from integration.settings import Settings
 from integration.store.ownership import Owner
 from integration.stream.connection import Client, answering
@@ -109,9 +109,11 @@ def reply(client: Client, desk: Desk, run_id: str, told: Mapping[str, Any]) -> N
 
 
 def check_store(settings: Settings) -> None:
-    """Raise ConfigError where there is no store yet."""
+    """Raise MissingStoreError where there is no store yet."""
     if not exists(settings):
-        raise ConfigError(f"There is no store at {place(settings)} yet: run headrace sync (or headrace demo) first.")
+        raise MissingStoreError(
+            f"There is no store at {place(settings)} yet: run headrace sync (or headrace demo) first."
+        )
 
 
 def _answers(client: Client, worker: Owner, desk: Desk) -> bool:

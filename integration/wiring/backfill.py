@@ -30,9 +30,9 @@ from integration.store.answers import ask
 from integration.store.ownership import StoreOwnedError
 from integration.store.protocol import Queryable, Store
 from integration.stream import groups, names
-from integration.stream.connection import Client, answering, reach
+from integration.stream.connection import answering, reach
 from integration.stream.embedded import embedded
-from integration.stream.lease import Lease, holder_of, new_holder
+from integration.stream.lease import Lease, new_holder
 from integration.stream.pressure import Gate
 from integration.stream.publish import Publisher
 from integration.wiring import owner, parts, pipeline, reading, runs
@@ -162,7 +162,7 @@ class _Work:
 
     def execute(self) -> None:
         """Read and see it stored: by the worker that owns the store, or here."""
-        if _worker(self._settings, self._streams.client) is None:
+        if _worker(self._settings) is None:
             try:
                 with (
                     parts.open_store(self._settings) as store,
@@ -199,7 +199,7 @@ class _Work:
     def _beside(self) -> None:
         """Read, and wait until the worker that owns the store has taken everything; if it ends, take over."""
         report, client = self._report, self._streams.client
-        report.stored_by = _worker(self._settings, client) or ""
+        report.stored_by = _worker(self._settings) or ""
         with suppress(HeadraceError), reading.reader(self._settings) as store:
             self._known = _archived(store)
         self._read(lambda: False)
@@ -213,7 +213,7 @@ class _Work:
             self._progress.stored(lag)
             if lag != last:
                 last, since = lag, time.monotonic()
-            worker = _worker(self._settings, client)
+            worker = _worker(self._settings)
             if worker is None and self._took_over():
                 return
             if time.monotonic() - since > _IDLE_SECONDS:
@@ -358,13 +358,10 @@ def _streams(settings: Settings, dry_run: bool) -> Iterator[Streams]:
         yield streams
 
 
-def _worker(settings: Settings, client: Client) -> str | None:
+def _worker(settings: Settings) -> str | None:
     """Say who stores, as the subject of a sentence; None if nobody does."""
     found = reading.find_owner(settings)
-    if found is not None and found.pid != os.getpid():
-        return f"process {found.pid}"
-    holder = holder_of(client, "flattener")
-    return f"the worker {holder.rpartition(':')[0]}" if holder is not None else None
+    return f"process {found.pid}" if found is not None and found.pid != os.getpid() else None
 
 
 def _told(schemas: Mapping[str, ObjectSchema]) -> dict[str, frozenset[str]]:

@@ -6,19 +6,18 @@ and every row of every table is compared.
 """
 
 import re
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Final, TypeVar
+from typing import Final
 
 from pydantic import SecretStr, ValidationError
 
-from integration.errors import ConfigError, UnreachableError, UsageError
+from integration.errors import ConfigError, MissingStoreError, UnreachableError, UsageError
 from integration.settings import MASK, Settings, StoreSettings
 from integration.store import answers, opening
 from integration.store.protocol import Queryable, Reader, Store
 from integration.wiring import asking, migrate_tables, reading
+from integration.wiring.interruptible import interruptibly
 from integration.wiring.migrate_mark import Mark, mark_in, refuse_unfinished
 from integration.wiring.migrate_report import MigratePlan, MigrateProgress, MigrateReport, TablePlan
 from integration.wiring.migrate_tables import rows_in
@@ -26,7 +25,6 @@ from integration.wiring.migrating import Migration, OnChange
 
 __all__ = ["MigratePlan", "MigrateProgress", "MigrateReport", "migrate", "target_of"]
 
-T = TypeVar("T")
 OnPlan = Callable[[MigratePlan], None]
 
 _PASSWORD: Final = re.compile(r"(?i)([?&]\w*password=)[^&\s]*")
@@ -66,7 +64,7 @@ def migrate(
             return None
         with _opened(target) as store:
             found = _mark(store, plan)
-            report = _interruptibly(
+            report = interruptibly(
                 lambda should_stop: Migration(settings, source, store, plan, found, on_change, should_stop).run()
             )
     report.notes += _notes(settings, target)
@@ -113,9 +111,7 @@ def _mark_there(target: Settings, plan: MigratePlan) -> Mark | None:
         return None
     try:
         reader = reading.reader(target)
-    except ConfigError as error:
-        if not str(error).startswith("There is no store"):
-            raise
+    except MissingStoreError:
         return None
     with reader:
         return _mark(reader, plan)
@@ -159,14 +155,3 @@ def _opened(target: Settings) -> Iterator[Store]:
         yield store
     finally:
         store.close()
-
-
-def _interruptibly(work: Callable[[Callable[[], bool]], T]) -> T:
-    """Work in a thread, so that Ctrl-C reaches us and not a statement: the page in hand is finished, then it ends."""
-    stop = threading.Event()
-    with ThreadPoolExecutor(1) as pool:
-        done = pool.submit(work, stop.is_set)
-        try:
-            return done.result()
-        finally:
-            stop.set()

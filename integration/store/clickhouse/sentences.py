@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Callable, Sequence
 
-from integration.errors import ConfigError, HeadraceError, RunError, UnreachableError, UsageError
+from integration.errors import ConfigError, HeadraceError, MissingStoreError, RunError, UnreachableError, UsageError
 from integration.store.clickhouse import layout
 from integration.store.clickhouse.connecting import ClickHouseError
 from integration.store.clickhouse.guard import READING_ONLY
@@ -60,9 +60,9 @@ def away(shown: str) -> UnreachableError:
     return UnreachableError(f"ClickHouse does not answer at {shown}: start it, or correct store.url.")
 
 
-def missing(shown: str) -> ConfigError:
+def missing(shown: str) -> MissingStoreError:
     """Say that there is no store yet."""
-    return ConfigError(f"There is no store at {shown} yet: run headrace sync first.")
+    return MissingStoreError(f"There is no store at {shown} yet: run headrace sync first.")
 
 
 def reading(

@@ -13,14 +13,14 @@ from integration.store import arrow, tables
 from integration.store.clickhouse import catalog, layout, ranges
 from integration.store.clickhouse.catalog import Catalog
 from integration.store.clickhouse.connecting import Session
-from integration.store.clickhouse.decimals import room_for
 from integration.store.clickhouse.dialect import Sql, compiled
 from integration.store.clickhouse.journal import Entry
 from integration.store.clickhouse.layout import Layout
 from integration.store.clickhouse.overlay import Key, Overlay, arrow_type, keys_of
 from integration.store.clickhouse.reading import ClickHouseReading
+from integration.store.decimals import room_for
 from integration.store.projection import Shape, users_select
-from integration.store.protocol import Misfit, Row
+from integration.store.protocol import Row
 from integration.store.quoting import identifier, literal, table_name
 from integration.store.widening import Shape as Digits
 from integration.store.widening import holds, widened
@@ -28,7 +28,6 @@ from integration.store.widening import holds, widened
 _LISTED_AT_MOST = 1_000  # longer lists are sent as a table: the server is slow at reading them in a statement
 _PEOPLE = "headrace_projected"
 _FACTS = ('r.id AS "Id"', "s.version", "s.is_deleted")
-_TOGETHER = "a number that needs more than 38 digits beside the others of its column"
 
 
 class ClickHouseTransaction(ClickHouseReading):
@@ -378,11 +377,9 @@ class ClickHouseTransaction(ClickHouseReading):
         shape = layout.digits_of(self._shape(table).columns[column])
         if shape is None:
             return
-        wide = room_for(shape, stage.column(column), lambda: self._used_digits(table, column))
-        if isinstance(wide, Digits):
+        wide = room_for(table, column, shape, stage.column(column), lambda: self._used_digits(table, column))
+        if wide is not None:
             self._widen(table, column, wide)
-        elif wide is not None:
-            raise Misfit(table, column, wide, _TOGETHER)
 
     def _widen(self, table: str, column: str, shape: Digits) -> None:
         self._change(table).layout.columns[column] = layout.decimal(shape)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import duckdb
 
-from integration.errors import ConfigError, HeadraceError, RunError, UnreachableError, UsageError
+from integration.errors import ConfigError, HeadraceError, MissingStoreError, RunError, UnreachableError, UsageError
 from integration.store.duckdb.guard import READING_ONLY
 from integration.store.ownership import StoreOwnedError
 from integration.store.protocol import RefusedError
@@ -61,9 +61,9 @@ def owned(path: Path, pid: int | None) -> StoreOwnedError:
     return StoreOwnedError(f"{path} is in use by {who}: wait until it ends, or stop it.", pid)
 
 
-def missing(path: Path) -> ConfigError:
+def missing(path: Path) -> MissingStoreError:
     """Say that there is no store yet."""
-    return ConfigError(f"There is no store at {path} yet: run headrace sync (or headrace demo) first.")
+    return MissingStoreError(f"There is no store at {path} yet: run headrace sync (or headrace demo) first.")
 
 
 def reading(error: duckdb.Error, tables: Callable[[], Sequence[str]], timed_out: float | None = None) -> HeadraceError:

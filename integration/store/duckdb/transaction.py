@@ -11,8 +11,9 @@ import pyarrow as pa
 from integration.core.columns import Column, ColumnType
 from integration.core.identity import SPACE
 from integration.store import answers, arrow, tables
+from integration.store.decimals import room_for
 from integration.store.projection import Shape, users_select
-from integration.store.protocol import Misfit, Row, State
+from integration.store.protocol import Row, State
 from integration.store.quoting import identifier, literal, table_name
 from integration.store.widening import Shape as Digits
 from integration.store.widening import holds, widened
@@ -32,7 +33,6 @@ _SQL_TYPES: Mapping[ColumnType, str] = {
     ColumnType.JSON: "JSON",
     ColumnType.BYTES_AS_TEXT: "VARCHAR",
 }
-_TOGETHER = "a number that needs more than 38 digits beside the others of its column"
 
 
 @dataclass(slots=True)
@@ -99,7 +99,7 @@ class DuckDBTransaction:
         if not rows:
             return
         stage = self._staged(table, columns, rows)
-        last = _last_of_each_key(stage, key)
+        last = arrow.last_of_each_key(stage, key)
         if self._is_filled(table):
             keys = stage.select(list(key))
             with self._registered(_KEYS, keys if last is None else keys.take(last)):
@@ -281,21 +281,11 @@ class DuckDBTransaction:
 
     def _make_room(self, table: str, column: str, values: pa.ChunkedArray) -> None:
         shape = self._columns(table).get(column.lower())
-        asked = Digits(values.type.precision, values.type.scale)
-        if shape is None or holds(shape, asked):
+        if shape is None:
             return
-        needed = _needed(values)
-        if holds(shape, needed):
-            return
-        wide = widened(shape, needed)
-        if wide is None:
-            # The column's type leaves no room, but its numbers may: they rarely use all their digits.
-            used = self._used_digits(table, column)
-            if used.before + max(shape.scale, needed.scale) <= arrow.MAX_DIGITS:
-                wide = widened(Digits(used.before + shape.scale, shape.scale), needed)
-            if wide is None:
-                raise Misfit(table, column, _too_wide(values, used, shape), _TOGETHER)
-        self._widen(table, column, wide)
+        wide = room_for(table, column, shape, values, lambda: self._used_digits(table, column))
+        if wide is not None:
+            self._widen(table, column, wide)
 
     def _widen(self, table: str, column: str, shape: Digits) -> None:
         kind = f"DECIMAL({shape.precision}, {shape.scale})"
@@ -397,32 +387,3 @@ def _differing(key: str, wanted: str, there: str) -> str:
         f"SELECT {key} AS key FROM ({wanted} EXCEPT {there}) UNION SELECT coalesce(w.key, t.key) "
         f"FROM ({counts[0]}) AS w FULL JOIN ({counts[1]}) AS t ON t.key = w.key WHERE w.n IS DISTINCT FROM t.n"
     )
-
-
-def _last_of_each_key(stage: pa.Table, key: Sequence[str]) -> pa.Array | None:
-    """Return the rows to keep where a key comes twice, None when all are distinct."""
-    columns = [stage.column(k).to_pylist() for k in key]
-    for name, values in zip(key, columns, strict=True):
-        if None in values:
-            raise ValueError(f"a row has no {name}, which is part of its key")
-    keys = columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
-    if len(set(keys)) == len(keys):
-        return None
-    return pa.array(sorted({k: place for place, k in enumerate(keys)}.values()), pa.int64())
-
-
-def _needed(values: pa.ChunkedArray) -> Digits:
-    before, after = arrow.digits_needed(values.to_pylist())
-    return Digits(before + after, after)
-
-
-def _too_wide(values: pa.ChunkedArray, used: Digits, column: Digits) -> list[int]:
-    """List the rows whose number has no room beside the numbers of the column and of the rows before it."""
-    odd, before, after = [], used.before, column.scale
-    for place, value in enumerate(values.to_pylist()):
-        one_before, one_after = arrow.digits_needed([value])
-        if max(before, one_before) + max(after, one_after) > arrow.MAX_DIGITS:
-            odd.append(place)
-        else:
-            before, after = max(before, one_before), max(after, one_after)
-    return odd

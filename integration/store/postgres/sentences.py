@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import psycopg
 from psycopg import errors
 
-from integration.errors import ConfigError, HeadraceError, RunError, UnreachableError, UsageError
+from integration.errors import ConfigError, HeadraceError, MissingStoreError, RunError, UnreachableError, UsageError
 from integration.store.postgres.address import Address, gone
 from integration.store.postgres.guard import READING_ONLY
 from integration.store.protocol import RefusedError
@@ -108,9 +108,9 @@ def no_rights(error: psycopg.Error, to: Address) -> ConfigError:
     )
 
 
-def missing(to: Address) -> ConfigError:
+def missing(to: Address) -> MissingStoreError:
     """Say that there is no store yet."""
-    return ConfigError(f"There is no store in {to.place} yet: run headrace sync first.")
+    return MissingStoreError(f"There is no store in {to.place} yet: run headrace sync first.")
 
 
 def unanswered(to: Address) -> UnreachableError:
