@@ -17,7 +17,9 @@ from consumers import letters
 from consumers.catalogs import Catalogs
 from consumers.history import Histories
 from consumers.known import Memory, state_row
-from consumers.people import name_users, write_people
+from consumers.people import Projected, name_users, write_people
+from consumers.product import Product, Taken
+from consumers.product import read as read_product
 from consumers.reach import reach
 from consumers.replay import Replayed, Replayer
 from integration import tracing
@@ -30,7 +32,7 @@ from integration.errors import FencedError
 from integration.store import tables
 from integration.store.protocol import Misfit, Store, Transaction
 from integration.stream.entry import about, readable, traceparents
-from integration.stream.names import offset_key
+from integration.stream.names import PRODUCT_STREAM, offset_key
 from schemas import DeadLetter
 
 log = structlog.get_logger()
@@ -145,6 +147,7 @@ class Flattener:
         self._rules = rules
         self._now = now
         self._memory = Memory(memory)
+        self._product = Product()
         with store.transaction() as tx:
             self._epoch = _next_epoch(tx)
             self.positions = {
@@ -225,9 +228,12 @@ class Flattener:
         passed = [*(r.entry for r in applied.rejects), *fresh]
         applied.seen_again += applied.entries - len(passed)
         images: list[tuple[Entry, Image]] = []
+        told: list[dict[str, Any]] = []
         for entry in fresh:
             read = self._read(entry, unfit)
-            if isinstance(read, Image):
+            if isinstance(read, dict):
+                told.append(read)
+            elif isinstance(read, Image):
                 images.append((_as_kept(entry, read), read))
             else:
                 applied.rejects.append(read)
@@ -236,7 +242,7 @@ class Flattener:
             with ExitStack() as commit, self.transaction() as tx:
                 with tracing.span("flatten"):
                     images = self._unknown(tx, images, applied) if again else images
-                    written = self._write(tx, images, applied, now)
+                    written = self._write(tx, images, told, applied, now)
                     if not again:
                         settled = _record_rejects(tx, applied, now)
                         judge(
@@ -246,6 +252,7 @@ class Flattener:
                 commit.enter_context(tracing.span("commit"))
         except BaseException:
             self._memory.clear()
+            self._product.forget()
             raise
         self._catalogs.committed()
         self.positions.update(reached)
@@ -255,10 +262,15 @@ class Flattener:
     def _is_new(self, entry: Entry) -> bool:
         return _after(entry.offset, self.positions.get(entry.stream))
 
-    def _read(self, entry: Entry, unfit: Mapping[str, str]) -> Image | Reject:
+    def _read(self, entry: Entry, unfit: Mapping[str, str]) -> Image | dict[str, Any] | Reject:
         payload = entry.fields.get(b"data")
         if payload is None:
             return Reject(entry, "The entry has no field data, so it is not a capture.")
+        if entry.stream == PRODUCT_STREAM:
+            try:
+                return read_product(payload)
+            except ValueError as error:
+                return Reject(entry, f"The entry is not a product event: {error}.")
         try:
             read = image.read(payload)
         except ValueError as error:
@@ -289,18 +301,31 @@ class Flattener:
         applied.seen_again += len(images) - len(unknown)
         return unknown
 
-    def _write(self, tx: Transaction, images: Sequence[tuple[Entry, Image]], applied: Applied, now: str) -> list[Image]:
+    def _write(
+        self,
+        tx: Transaction,
+        images: Sequence[tuple[Entry, Image]],
+        told: Sequence[Mapping[str, Any]],
+        applied: Applied,
+        now: str,
+    ) -> list[Image]:
         self._catalogs.save(tx, now)
         outcomes = self._fold(tx, images, applied, now)
-        if not outcomes:
+        taken = self._product.take(tx, told, now) if told else Taken()
+        applied.seen_again += taken.seen_again
+        if not (outcomes or taken.events):
             return []
         latest = {o.after.record_id: o.after for _, o in outcomes}
         self._write_records(tx, outcomes, latest.values(), now)
         reached = reach(tx, [o for _, o in outcomes], self._catalogs.looked_up_by)
+        reached.stitch |= taken.ids
+        reached.emails |= taken.emails
         projected = write_people(tx, reached, self._catalogs, self._rules)
         applied.users = projected.users
         self._write_events(tx, outcomes, projected.user_of, applied)
-        self._retell(tx, outcomes, latest, projected.user_of, applied, now)
+        _write_product_events(tx, taken, projected, applied)
+        if outcomes:
+            self._retell(tx, outcomes, latest, projected.user_of, applied, now)
         # History rows don't change any more: in memory they would only take the place of records that do.
         return [one for one in latest.values() if history.parent_of(one.object) is None]
 
@@ -394,6 +419,14 @@ class Flattener:
         told.write(tx)
         applied.events += len(told.is_news)
         applied.happened += told.is_news
+
+
+def _write_product_events(tx: Transaction, taken: Taken, projected: Projected, applied: Applied) -> None:
+    name_users(tx, taken.events, projected.user_of)
+    tx.append("events", tables.EVENTS, taken.events)
+    applied.stored += len(taken.events)
+    applied.events += len(taken.events)
+    applied.happened += taken.events
 
 
 def _stored_epoch(tx: Transaction) -> int:

@@ -10,8 +10,9 @@ from integration.core import identity, project
 from integration.core.identity import Person, Record
 from integration.core.project import Deal, Deals, Role
 from integration.store import tables
-from integration.store.protocol import Transaction
+from integration.store.protocol import Reading, Transaction
 
+_PRODUCTS = "SELECT product_id FROM headrace.sightings WHERE product_id > ?"
 _USERS_OF = "SELECT alias, user_id FROM identities WHERE alias = any(?)"
 
 
@@ -77,6 +78,14 @@ def _move(tx: Transaction, reached: Reach) -> dict[str, str]:
     ]
     tx.upsert("headrace.people", ("user_id",), tables.PEOPLE, later)
     return user_of
+
+
+def people_ids(store: Reading, object_name: str, after: str, limit: int) -> list[str]:
+    """List the next contacts, leads or product identities (`Product`) behind an id, as their ids."""
+    if object_name != identity.PRODUCT:
+        return [record_id for record_id, _ in store.known_ids(object_name, after=after, limit=limit)]
+    rows = store.rows(f"{_PRODUCTS} ORDER BY product_id LIMIT {limit:d}", [after])
+    return [row["product_id"] for row in rows]
 
 
 def name_users(tx: Transaction, rows: Iterable[dict[str, Any]], user_of: Mapping[str, str]) -> None:

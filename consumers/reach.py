@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from consumers import product
 from integration.core import identity
 from integration.core.flatten import Outcome
 from integration.core.identity import Record, record_of
@@ -78,7 +79,8 @@ def _is_who_it_was(before: Image, after: Image) -> bool:
 
 
 def close_over(tx: Transaction, ids: Iterable[str], emails: Iterable[str]) -> dict[str, Record]:
-    """Read the contacts and leads that can be one person with these: by e-mail, conversion or merge.
+    """Read the contacts, leads and product identities that can be one person with these: by e-mail, conversion, merge,
+    or a sign-in.
 
     A little more than needed is fine (identity.stitch decides); anything less would tear people apart.
     """
@@ -91,8 +93,11 @@ def close_over(tx: Transaction, ids: Iterable[str], emails: Iterable[str]) -> di
             for name in _PEOPLE
             for facts in tx.facts(name, _connected(name, new_ids, new_emails), identity.FACTS[name])
         ]
+        named = {r.record_id: r for r in product.records(tx, new_ids, new_emails)}
         seen |= new_ids | new_emails
-        closed |= {r.record_id: r for r in found}
+        # A record that a product names by its id stands for both.
+        closed = {**named, **closed, **{r.record_id: r for r in found}}
+        found += [r for r in named.values() if closed[r.record_id] is r]
         new_ids = {i for r in found for i in (r.record_id, r.follows) if i} - seen
         new_emails = {r.email for r in found if r.email} - seen
     return closed

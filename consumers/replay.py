@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from consumers.catalogs import Catalogs
 from consumers.history import Histories
 from consumers.known import Memory, state_row
-from consumers.people import IdentityRules, Projected, name_users, write_people
+from consumers.people import IdentityRules, Projected, name_users, people_ids, write_people
 from consumers.reach import Reach, reach
 from integration.core import history, identity, image, naming
 from integration.core.flatten import Outcome
@@ -33,7 +33,8 @@ _EVERYBODY = "SELECT user_id FROM headrace.people UNION SELECT user_id FROM user
 # Who is in these tables and no contact or lead, or stands there twice.
 _NOBODY = (
     "SELECT user_id FROM headrace.people WHERE user_id NOT IN "
-    "(SELECT record_id FROM headrace.states WHERE object IN ('Contact', 'Lead'))"
+    "(SELECT record_id FROM headrace.states WHERE object IN ('Contact', 'Lead')) "
+    "AND user_id NOT IN (SELECT product_id FROM headrace.sightings)"
 )
 _NO_USER = (
     "SELECT user_id FROM users WHERE user_id NOT IN (SELECT user_id FROM headrace.people) "
@@ -42,6 +43,7 @@ _NO_USER = (
 _NO_ALIAS = (
     "SELECT alias FROM identities WHERE kind <> 'email' AND alias NOT IN "
     "(SELECT record_id FROM headrace.states WHERE object IN ('Contact', 'Lead')) "
+    "AND alias NOT IN (SELECT product_id FROM headrace.sightings) "
     "UNION SELECT alias FROM identities GROUP BY alias HAVING count(*) > 1"
 )
 _EMAILS = "SELECT alias FROM identities WHERE kind = 'email' AND alias > ? ORDER BY alias LIMIT {limit:d}"
@@ -164,14 +166,14 @@ class Replayer:
                 unfit.update(found.reasons)
 
     def people(self, object_name: str, after: str = "", *, limit: int = 1_000, note: Note | None = None) -> Replayed:
-        """Stitch and project the next `limit` people of an object (Contact, Lead) behind the id `after`.
+        """Stitch and project the next `limit` people of an object (Contact, Lead, Product) behind the id `after`.
 
         `records` tells how many they were; none, when there are no more.
         """
         done = Replayed()
         with self._step(note, done) as tx:
             self._catalogs.save(tx, self._now())
-            ids = [record_id for record_id, _ in tx.known_ids(object_name, after=after, limit=limit)]
+            ids = people_ids(tx, object_name, after, limit)
             done.records = len(ids)
             done.users = self._people(tx, Reach(stitch=set(ids))).users
         return done

@@ -268,6 +268,23 @@ class WebSettings(Section):
         return self
 
 
+class ProductSettings(Section):
+    """The HTTP door for product events, which clients of the Segment Tracking API send."""
+
+    enabled: bool = Field(default=True, description="take product events at web.host and web.port")
+    write_keys: list[SecretStr] = Field(
+        default=[],
+        description="keys that clients may send events with; without any, events are taken from this machine alone",
+    )
+
+    @field_validator("write_keys")
+    @classmethod
+    def _are_keys(cls, value: list[SecretStr]) -> list[SecretStr]:
+        if not all(key.get_secret_value().strip() for key in value):
+            raise ValueError("keys that are not empty")
+        return value
+
+
 class TelemetrySettings(Section):
     """Where traces go."""
 
@@ -311,6 +328,7 @@ class Settings(BaseSettings):
     archive: ArchiveSettings = Field(default_factory=ArchiveSettings)
     privacy: PrivacySettings = Field(default_factory=PrivacySettings)
     web: WebSettings = Field(default_factory=WebSettings)
+    product: ProductSettings = Field(default_factory=ProductSettings)
     log: LogSettings = Field(default_factory=LogSettings)
     telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)
 
@@ -359,7 +377,7 @@ class Settings(BaseSettings):
     def secrets(self) -> tuple[str, ...]:
         """The secret values, to be blotted out of whatever is logged or shown."""
         values = [value for section in type(self).model_fields for _, value in _leaves((), getattr(self, section))]
-        hidden = [v.get_secret_value() for v in values if isinstance(v, SecretStr)]
+        hidden = [secret.get_secret_value() for value in values for secret in _secrets(value)]
         in_urls = (_split(url).password for url in (self.redis.url, self.store.url))
         return tuple(filter(None, (*hidden, *in_urls)))
 
@@ -410,9 +428,16 @@ def _leaves(path: sources.Path, value: Any) -> Iterator[tuple[sources.Path, Any]
         yield path, value
 
 
+def _secrets(value: Any) -> list[SecretStr]:
+    """Return the secrets in a value: it may be one, or a list of them."""
+    return [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, SecretStr)]
+
+
 def _masked(value: Any) -> Any:
     if isinstance(value, SecretStr):
         return MASK
+    if isinstance(value, list):
+        return [_masked(one) for one in value]
     if isinstance(value, Path):
         return str(value)
     return mask_url(value) if isinstance(value, str) else value

@@ -192,7 +192,7 @@ def _kinds(annotation: Any) -> list[Any]:
 
 
 def _is_secret(info: FieldInfo) -> bool:
-    return SecretStr in _kinds(info.annotation)
+    return any(SecretStr in (kind, *get_args(kind)) for kind in _kinds(info.annotation))
 
 
 def _found(value: Any, *, secret: bool) -> str:

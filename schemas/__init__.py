@@ -6,6 +6,7 @@ from schemas.cursor import Cursor
 from schemas.dead_letter import DeadLetter
 from schemas.event import Event, EventProperties
 from schemas.identity import Identity, IdentityKind
+from schemas.product import ProductEvent
 from schemas.user import User
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "Identity",
     "IdentityKind",
     "Origin",
+    "ProductEvent",
     "User",
 ]

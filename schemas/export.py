@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from schemas import Capture, Change, Cursor, DeadLetter, Event, Identity, User
+from schemas import Capture, Change, Cursor, DeadLetter, Event, Identity, ProductEvent, User
 
 MODELS: dict[str, type[BaseModel]] = {
     "capture": Capture,
@@ -16,6 +16,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "dead_letter": DeadLetter,
     "event": Event,
     "identity": Identity,
+    "product_event": ProductEvent,
     "user": User,
 }
 FOLDER = Path(__file__).parent / "jsonschema"

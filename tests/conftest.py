@@ -17,7 +17,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak-operations", type=int, default=40, help="how many things happen for each seed")
     parser.addoption("--chaos-first", type=int, default=1, help="the first seed of the nights of chaos")
     parser.addoption("--chaos-seeds", type=int, default=1, help="how many nights there are")
-    parser.addoption("--chaos-strikes", type=int, default=5, help="how many things go wrong in each night")
+    parser.addoption("--chaos-strikes", type=int, default=4, help="how many things go wrong in each night")
     parser.addoption("--postgres", type=Path, help="the folder of the PostgreSQL binaries to test with")
 
 

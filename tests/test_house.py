@@ -112,7 +112,8 @@ def test_the_layers_hold() -> None:
 def test_the_json_schemas_are_those_of_the_models() -> None:
     assert export.differences(export.documents(), export.FOLDER) == []
     assert set(export.documents()) == {
-        f"{name}.json" for name in ("capture", "change", "cursor", "dead_letter", "event", "identity", "user")
+        f"{name}.json"
+        for name in ("capture", "change", "cursor", "dead_letter", "event", "identity", "product_event", "user")
     }
 
 

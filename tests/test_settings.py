@@ -40,6 +40,7 @@ def test_the_defaults_are_those_of_the_contract(tmp_path: Path) -> None:
         "archive.days": 0,
         "web.host": "127.0.0.1",
         "web.port": 8080,
+        "product.enabled": True,
         "log.level": "info",
         "log.json": "auto",
     }
@@ -266,6 +267,8 @@ def test_a_bad_variable_is_named_with_what_was_found_and_what_is_expected(case: 
 
 
 BAD_FILES = {
+    "an empty write key": ('[product]\nwrite_keys = ["s3cret", ""]\n', "product.write_keys is list (not shown) (from {file}): expected keys that are not empty."),
+    "a number for a write key": ("[product]\nwrite_keys = [12345]\n", 'product.write_keys is int (not shown) (from {file}): expected a list such as ["One", "Two"].'),
     "broken TOML": ("[poll]\ninterval_seconds = \n", "{file} is not valid TOML at line 2, column 20: Invalid value."),
     "an unfinished text": ('[salesforce]\ndomain = "acme', "{file} is not valid TOML at its end: "),
     "an unknown section": ("[pol]\ninterval_seconds = 1\n", "did you mean poll.interval_seconds?"),
@@ -314,6 +317,14 @@ def test_an_open_host_with_a_token_is_allowed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8977", "http://localhost:1/", "http://[::1]:8977"])
 def test_plain_http_is_allowed_to_this_machine(tmp_path: Path, url: str) -> None:
     assert given(tmp_path, HEADRACE_SALESFORCE__BASE_URL=url).salesforce.base_url == url.rstrip("/")
+
+
+def test_write_keys_are_secrets_one_by_one(tmp_path: Path) -> None:
+    settings = given(tmp_path, HEADRACE_PRODUCT__WRITE_KEYS="s3cret-web, s3cret-app")
+    assert set(settings.secrets) == {"s3cret-web", "s3cret-app"}
+    shown = {key: value for key, value, _ in settings.shown()}
+    assert shown["product.write_keys"] == [MASK, MASK]
+    assert "s3cret" not in repr(settings)
 
 
 def test_the_password_of_a_store_is_one_of_the_secrets(tmp_path: Path) -> None:

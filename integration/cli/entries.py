@@ -77,8 +77,10 @@ def print_whole(call: Call, entry: "EntryView") -> None:
 
 
 def short_type(kind: str | None) -> str | None:
-    """Return a type as people say it: without `com.salesforce.`."""
-    return kind.removeprefix("com.salesforce.") if kind else None
+    """Return a type as people say it, None where there is none."""
+    from integration.stream import entry
+
+    return entry.short_type(kind) if kind else None
 
 
 def _line(entry: "EntryView") -> str:

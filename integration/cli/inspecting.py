@@ -10,10 +10,19 @@ from integration.cli.frame import Call
 from integration.cli.output import ago
 
 if TYPE_CHECKING:
-    from integration.stream.inspect import ConsumerInfo, GroupInfo, Sample, StreamInfo
+    from integration.stream.inspect import GroupInfo, Sample, StreamInfo
 
 _KB = 1000
 _UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerReport:
+    """A consumer of a group: how many entries it has and has not finished, and when it last asked (ms ago)."""
+
+    name: str
+    pending: int
+    idle_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +35,7 @@ class GroupReport:
     oldest_pending: str | None
     oldest_pending_at: str | None
     last_delivered: str | None
-    consumers: "tuple[ConsumerInfo, ...]"
+    consumers: tuple[ConsumerReport, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +132,7 @@ def _group(found: "GroupInfo") -> GroupReport:
         oldest_pending=oldest,
         oldest_pending_at=offset_time(oldest) if oldest else None,
         last_delivered=found.lag.last_delivered,
-        consumers=tuple(found.consumers),
+        consumers=tuple(ConsumerReport(one.name, one.pending, one.idle_ms) for one in found.consumers),
     )
 
 

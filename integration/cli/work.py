@@ -58,7 +58,7 @@ def run(
     from integration.wiring import run as working
 
     def ready(url: str) -> None:
-        what = "probes" if role is Role.POLLER else "queries"
+        what = {Role.POLLER: "probes", Role.WEB: "queries and taking events"}.get(role, "queries")
         call.out.note(f"Running ({role}), answering {what} at {url}. Ctrl-C ends it.")
 
     progress = working.run(settings, working.Role(role.value), standby=standby, on_ready=ready)

@@ -21,6 +21,7 @@ _NUMBER = re.compile(rb"[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _RUN = re.compile(rb"[0-9.]+")
 _BEFORE_A_NUMBER = b":,[ \n\r\t-"
 _INTEGERS = range(-(2**63), 2**64)
+_MOST_DIGITS = 400
 
 
 def loads(text: bytes | str) -> Any:
@@ -51,7 +52,11 @@ def _would_lose_digits(raw: bytes, at: int) -> bool:
 
 
 def dumps(value: Any) -> bytes:
-    """Write JSON as UTF-8; Decimals and integers of any size digit for digit."""
+    """Write JSON as UTF-8; Decimals and integers of any size digit for digit.
+
+    Raises TypeError for what is no JSON value, is nested too deeply, holds half a character, or is a Decimal far beyond
+    what a double can hold.
+    """
     try:
         return orjson.dumps(value, default=_exact)
     except orjson.JSONEncodeError:
@@ -76,6 +81,8 @@ def plain(value: int | float | Decimal) -> str:
 
 def _exact(value: object) -> orjson.Fragment:
     if isinstance(value, Decimal):
+        if abs(value.adjusted()) > _MOST_DIGITS:  # written out, 1E+999999999 would be a gigabyte of zeros
+            raise TypeError("the number is too large, or too near to zero, to be written out")
         return orjson.Fragment(format(value, "f"))
     raise TypeError(f"{type(value).__name__} is not a JSON value")
 

@@ -157,7 +157,7 @@ _OWNER_TRAITS: Sequence[Trait[Record]] = (
         _says("live before deleted or converted"),
         lambda one, other: one._replace(is_deleted=other.is_deleted, is_converted=other.is_converted),
     ),
-    Trait(_says("a contact before a lead"), _field("object")),
+    Trait(_says("a contact before a lead, and both before a product identity"), _field("object")),
     *_RECORD_TRAITS[2:],
 )
 _DEAL_TRAITS: Sequence[Trait[Candidate]] = (

@@ -1,13 +1,17 @@
 """Who is one person. Pure, and a function of the records alone: the order in which they came does not matter.
 
 Live contacts and live unconverted leads with one e-mail are one person, and so are a converted lead and its contact,
-a merged loser and its winner. Conversions and merges form chains, each of which ends in one record (its root); only
-roots that are live can share an e-mail. So every person is a group of roots with the chains that end in them.
+a merged loser and its winner, a product's user and the anonymous ids it turned out to be. Conversions, merges and
+sign-ins form chains, each of which ends in one record (its root); only roots that are live can share an e-mail. So
+every person is a group of roots with the chains that end in them.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
+
+PRODUCT: Final = "Product"
+"""What a product identity is called, where contacts and leads go by their objects."""
 
 SPACE = " \t\n\r\x0b\x0c\u00a0"
 """What is trimmed from an e-mail: named here so that a store's SQL trims the same."""
@@ -17,7 +21,8 @@ _LONGEST_CHAIN = 50
 
 
 class Record(NamedTuple):
-    """A contact or lead, as far as identity looks at it. `email` is trimmed and in lower case, or None."""
+    """A contact, a lead or a product identity, as far as identity looks at it. `email` is trimmed and in lower case,
+    or None."""
 
     record_id: str
     object: str
@@ -27,12 +32,14 @@ class Record(NamedTuple):
     is_deleted: bool
     is_converted: bool
     follows: str | None
-    """The record this one ended in: the contact of a conversion, the winner of a merge."""
+    """The record this one ended in: the contact of a conversion, the winner of a merge, the user of an anonymous id."""
     shown_email: str | None = None
     """The e-mail as the CRM has it."""
     account_id: str | None = None
     """The account of a contact; the one a lead was converted to."""
     owner_id: str | None = None
+    is_user: bool = False
+    """Whether a product identity was ever a user id."""
 
     @property
     def is_live(self) -> bool:
@@ -40,8 +47,13 @@ class Record(NamedTuple):
         return not self.is_deleted and not self.is_converted
 
     @property
+    def is_product(self) -> bool:
+        """Tell a product identity from a record of the CRM."""
+        return self.object == PRODUCT
+
+    @property
     def is_contact(self) -> bool:
-        """Tell a contact from a lead."""
+        """Tell a contact from all others."""
         return self.object == "Contact"
 
 
@@ -146,16 +158,19 @@ def shared_mailboxes(records: Iterable[Record], max_cluster: int) -> set[str]:
 def identities(people: Iterable[Person], shared: set[str]) -> list[dict[str, Any]]:
     """List the rows of `identities` of these people: each alias once, with the rule that joined it."""
     rows: list[dict[str, Any]] = []
+    ids: set[str] = set()
     claims: dict[str, tuple[tuple[bool, bool, str, str], dict[str, Any]]] = {}
     for person in people:
         for record in person.members:
             rows.append(_record_alias(person, record))
+            ids.add(record.record_id)
             if not record.email or record.email in shared:
                 continue
             rank = (not record.is_live, person.is_deleted, record.created, record.record_id)
             if record.email not in claims or rank < claims[record.email][0]:
                 claims[record.email] = (rank, _email_alias(person, record))
-    return rows + [row for _, row in claims.values()]
+    # A product may use e-mails as its ids: then the id is the alias.
+    return rows + [row for email, (_, row) in claims.items() if email not in ids]
 
 
 def _root(record: Record, records: Mapping[str, Record]) -> Record:
@@ -175,9 +190,8 @@ def _person(members: list[Record]) -> Person:
     members.sort(key=lambda r: (r.created, r.record_id))
     live = [r for r in members if r.is_live]
     contacts = [r for r in members if r.is_contact]
-    leads = [r for r in members if not r.is_contact]
-    pool = live or members
-    owner = next((r for r in pool if r.is_contact), pool[0])
+    leads = [r for r in members if not (r.is_contact or r.is_product)]
+    owner = min(live or members, key=lambda r: (r.is_product, not r.is_contact))
     return Person(
         user_id=owner.record_id,
         members=tuple(members),
@@ -194,6 +208,8 @@ def _first(records: list[Record]) -> Record | None:
 
 
 def _record_alias(person: Person, record: Record) -> dict[str, Any]:
+    if record.is_product:
+        return _product_alias(person, record)
     kind = "contact_id" if record.is_contact else "lead_id"
     since, why = record.created, f"{record.object.lower()} record"
     if record.follows and record.is_converted and not record.is_deleted:
@@ -206,6 +222,17 @@ def _record_alias(person: Person, record: Record) -> dict[str, Any]:
     elif record.record_id != person.user_id:
         why = f"same e-mail as {person.user_id}"
     return {"alias": record.record_id, "kind": kind, "user_id": person.user_id, "since": since, "why": why}
+
+
+def _product_alias(person: Person, record: Record) -> dict[str, Any]:
+    kind = "product_user_id" if record.is_user else "anonymous_id"
+    if record.follows:
+        why = f"seen with the user id {record.follows}"
+    elif record.record_id == person.user_id:
+        why = "product identity"
+    else:
+        why = f"same e-mail as {person.user_id}"
+    return {"alias": record.record_id, "kind": kind, "user_id": person.user_id, "since": record.created, "why": why}
 
 
 def _email_alias(person: Person, record: Record) -> dict[str, Any]:

@@ -120,6 +120,11 @@ MEMBERSHIPS: Sequence[Column] = (
     *_times("since", "until"),
 )
 """`record_id` is the record that says so; the person `alias` belonged to the account or opportunity `target_id`."""
+SIGHTINGS: Sequence[Column] = (
+    *_texts("product_id", "kind", "first_seen", "email", "email_at", "email_key", "follows", "follows_at"),
+    Column("traits", ColumnType.JSON),
+)
+"""What product events tell of each product id (integration.core.product.Sighting). Times are text, to the letter."""
 META: Sequence[Column] = _texts("key", "value")
 
 FIXED: Mapping[str, Sequence[Column]] = {
@@ -138,6 +143,7 @@ FIXED: Mapping[str, Sequence[Column]] = {
     "headrace.properties": PROPERTIES,
     "headrace.memberships": MEMBERSHIPS,
     "headrace.people": PEOPLE,
+    "headrace.sightings": SIGHTINGS,
     "headrace.meta": META,
 }
 """Every table that is there from the start."""
@@ -157,6 +163,25 @@ def view_sql(name: str) -> str:
 def event_view(name: str) -> str:
     """Return the SELECT of the view of an event name."""
     return f"SELECT * FROM events WHERE name = {literal(name)}"
+
+
+_TOLD_AROUND: Mapping[str, str] = {
+    "utm_source": "campaign.source",
+    "utm_medium": "campaign.medium",
+    "utm_campaign": "campaign.name",
+    "utm_term": "campaign.term",
+    "utm_content": "campaign.content",
+    "referrer": "page.referrer",
+    "page_url": "page.url",
+    "page_path": "page.path",
+}
+"""Where a product event says how somebody came: column of its view -> place in the context that its client sent."""
+
+
+def product_event_view(name: str) -> str:
+    """Return the SELECT of the view of a product event's name."""
+    around = (f"properties->>'$.context.{place}' AS {column}" for column, place in _TOLD_AROUND.items())
+    return f"SELECT *, {', '.join(around)} FROM events WHERE name = {literal(name)}"
 
 
 def names() -> Iterable[str]:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from integration.core import exactjson
 from integration.core.times import parse_time
-from integration.stream.entry import describe_entry
+from integration.stream.entry import describe_entry, short_type
 
 _CONDITION: Final = re.compile(r"\s*([^=!~<>]*[^=!~<>\s])\s*(!=|~=|>=|<=|=|>|<)(.*)", re.DOTALL)
 _NUMBER: Final = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d{1,3})?", re.ASCII)
@@ -43,11 +43,11 @@ class Condition:
 class Filter:
     """What entries are looked for: those of a type that fulfil all conditions. Counts what it was shown.
 
-    `type_glob` is compared with the type after `com.salesforce.`, with and without its version, in any case:
-    `opportunity.*`, `*.deleted`. Values are found, in this order, among the fields of the entry (`subject`, `origin`),
-    the fields of the record it shows (`StageName`), and in the JSON of its data (`is_deleted`, `fields.StageName`,
-    `data.fields.StageName`); of a dead letter also in the entry that was given up. JSON is read only when a condition
-    needs it. An entry without the field fulfils no condition about it, `!=` neither.
+    `type_glob` is compared with the type as `short_type` gives it, with and without its version, in any case:
+    `opportunity.*`, `*.deleted`, `product.track`. Values are found, in this order, among the fields of the entry
+    (`subject`, `origin`), the fields of the record it shows (`StageName`), and in the JSON of its data (`is_deleted`,
+    `fields.StageName`, `data.fields.StageName`); of a dead letter also in the entry that was given up. JSON is read
+    only when a condition needs it. An entry without the field fulfils no condition about it, `!=` neither.
     """
 
     def __init__(self, conditions: Sequence[Condition] = (), type_glob: str | None = None) -> None:
@@ -184,7 +184,7 @@ def _walk(value: Any, path: str) -> Any:
 
 
 def _is_of_type(value: str | None, glob: str) -> bool:
-    kind = (value or "").lower().removeprefix("com.salesforce.")
+    kind = short_type((value or "").lower())
     return fnmatchcase(kind, glob) or fnmatchcase(kind.rpartition(".v")[0], glob)
 
 

@@ -48,6 +48,12 @@ def connect(url: str) -> Client:
     return _client(url, Retry(ExponentialWithJitterBackoff(base=0.1, cap=2.0), retries=4))
 
 
+def connect_briefly(url: str, seconds: float) -> Client:
+    """The same for those who can't wait: no answer is waited for longer than this, and no more than one retry is made
+    at once, since a server that was restarted has cut the connection that lay idle."""
+    return _client(url, Retry(NoBackoff(), retries=1, supported_errors=(LostError,)), seconds)
+
+
 def reach(url: str) -> Client:
     """Return a client of a server that has just answered a PING, and in which the keys have their present names.
 
@@ -118,7 +124,7 @@ def masked(url: str) -> str:
     return re.sub(r"([?&](?:username|password)=)[^&#]*", r"\1***", hidden)
 
 
-def _client(url: str, retry: Retry) -> Client:
+def _client(url: str, retry: Retry, seconds: float | None = None) -> Client:
     if _scheme(url) not in _SCHEMES:
         raise ConfigError(
             f"{masked(url)!r} is not a Redis URL: set {_SETTING} to one such as redis://localhost:6379/0."
@@ -127,8 +133,8 @@ def _client(url: str, retry: Retry) -> Client:
         return redis.Redis.from_url(
             url,
             decode_responses=False,
-            socket_timeout=10,
-            socket_connect_timeout=5,
+            socket_timeout=seconds or 10,
+            socket_connect_timeout=seconds or 5,
             health_check_interval=15,
             retry=retry,
         )

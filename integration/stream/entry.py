@@ -1,4 +1,5 @@
-"""Stream entries: captures as CloudEvents 1.0 in plain fields, and any entry as a person wants to see it. Pure."""
+"""Stream entries: captures and product events as CloudEvents 1.0 in plain fields, and any entry as a person wants to
+see it. Pure."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,7 +18,9 @@ _ENVELOPE_FIELD = b"__data__"
 _ENVELOPE_MAGIC = b"\x89BIN\r\n\x1a\n"
 _ENVELOPE_HEAD = Struct(">HII")
 
-_SUBJECT = re.compile(r"[A-Za-z]\w*/[A-Za-z0-9]{18}", re.ASCII)
+# Not `user/` and `anonymous/`, as the subjects of product events begin: those are people.
+_SUBJECT = re.compile(r"(?!user/|anonymous/)[A-Za-z]\w*/[A-Za-z0-9]{18}", re.ASCII)
+_OUR_TYPES = ("com.salesforce.", "com.headrace.")
 _REQUIRED = (b"specversion", b"id", b"type", b"source", b"data")
 _DEAD_LETTER = (b"stream", b"offset", b"reason", b"entry")
 
@@ -27,9 +30,9 @@ class EntryView:
     """A stream entry for people.
 
     `at` is the time in the offset (when Redis took the entry), ISO 8601 UTC with milliseconds. `data` is the parsed
-    payload: the capture of an entry of ours, the body of a FastStream message, the given-up entry's fields of a dead
-    letter, else None. `raw` has every field as text; bytes that are not UTF-8 are backslash-escaped. `note` says in
-    words what is special about the entry; empty for one of ours.
+    payload: the capture or product event of an entry of ours, the body of a FastStream message, the given-up entry's
+    fields of a dead letter, else None. `raw` has every field as text; bytes that are not UTF-8 are backslash-escaped.
+    `note` says in words what is special about the entry; empty for one of ours.
     """
 
     stream: str
@@ -65,6 +68,37 @@ def to_entry(capture: Mapping[str, Any], traceparent: str | None = None) -> dict
     if traceparent is not None:
         entry["traceparent"] = traceparent
     return entry
+
+
+def to_product_entry(event: Mapping[str, Any], traceparent: str | None = None) -> dict[str, bytes | str]:
+    """Return a product event (a plain dict in the shape of schemas.ProductEvent) as the field map of its stream entry.
+
+    The same fields in the same order as those of a capture.
+    """
+    user = event["user_id"]
+    entry: dict[str, bytes | str] = {
+        "specversion": "1.0",
+        "id": event["id"],
+        "type": f"com.headrace.product.{event['type']}.v1",
+        "source": "/product",
+        "subject": f"user/{user}" if user is not None else f"anonymous/{event['anonymous_id']}",
+        "time": event["time"],
+        "origin": "product",
+        "seenat": event["received_at"],
+        "datacontenttype": "application/json",
+        "data": exactjson.dumps(event),
+    }
+    if traceparent is not None:
+        entry["traceparent"] = traceparent
+    return entry
+
+
+def short_type(kind: str) -> str:
+    """Return a type as people say it: `contact.updated.v1`, `product.track.v1`; a stranger's as it is."""
+    for prefix in _OUR_TYPES:
+        if kind.lower().startswith(prefix):
+            return kind[len(prefix) :]
+    return kind
 
 
 def about(fields: Mapping[str, str]) -> dict[str, str]:

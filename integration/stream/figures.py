@@ -10,14 +10,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import redis
-from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError as LostError
 from redis.exceptions import RedisError
-from redis.retry import Retry
 
 from integration.errors import HeadraceError
-from integration.stream.connection import Client, translated, where
+from integration.stream.connection import Client, connect_briefly, translated, where
 from integration.stream.names import (
     GROUP,
     ORIGIN,
@@ -84,7 +80,7 @@ class StreamWatch:
 
     def follow(self, url: str | None) -> None:
         """Look at this server from now on; None: there is none."""
-        client = _client(url, self._patience) if url is not None else None
+        client = connect_briefly(url, self._patience) if url is not None else None
         with self._lock:
             old, self._client = self._client, client
             self._names = self._figures = self._answered = None
@@ -147,8 +143,9 @@ class StreamWatch:
 
     def _stream_names(self, client: Client) -> list[str]:
         if self._names is None or self._clock() - self._names[0] >= _NAMES_KEPT_SECONDS:
-            found = (_text(key) for key in client.scan_iter(match="crm.*", count=1000, _type="stream"))
-            names = {*self._expected, *(alive_of(name) for name in found)} - {PRODUCT_STREAM}
+            found = [_text(key) for key in client.scan_iter(match="crm.*", count=1000, _type="stream")]
+            found += [PRODUCT_STREAM] if client.exists(PRODUCT_STREAM) else []
+            names = {*self._expected, *(alive_of(name) for name in found)}
             self._names = self._clock(), sorted(names)
         return self._names[1]
 
@@ -177,16 +174,6 @@ class _Draft:
         oldest = min((offset_key(offset)[0] for offset in waiting), default=None)
         at = oldest / 1000 if oldest is not None else None
         return StreamFigures(self.entries, lag, pending, self.dead, at)
-
-
-def _client(url: str, patience: float) -> Client:
-    # Tried again once, since a server that was restarted has cut the connection that lay idle; but waited for once.
-    return redis.Redis.from_url(
-        url,
-        socket_timeout=patience,
-        socket_connect_timeout=patience,
-        retry=Retry(NoBackoff(), retries=1, supported_errors=(LostError,)),
-    )
 
 
 def _rounds(found: Mapping[Any, Any]) -> dict[str, str]:

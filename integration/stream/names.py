@@ -10,6 +10,9 @@ GROUP = "store"
 """The consumer group of the flattener."""
 
 PRODUCT_STREAM = "product.events"
+TAKEN_KEY = "headrace:taken:{product.events}"
+"""A sorted set: which product events were taken lately, by the hash of their ids, and when (ms since 1970). In the slot
+of their stream."""
 SCHEMAS_KEY = "headrace:schemas"
 """A hash: schema id -> the object's description (integration.core.catalog.to_json)."""
 

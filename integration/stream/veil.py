@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from integration.core.ids import long_id
+from integration.core.segment import TYPES
 from schemas.capture import Origin
 
 VEIL: Final = "********"
@@ -19,8 +20,10 @@ _CAPTURE_ID: Final = re.compile(
 # What stands under these names is headrace's own, as long as it looks like it: anybody may have written the entry.
 _OWN: Final[Mapping[str, re.Pattern[str]]] = {
     "specversion": re.compile(r"1\.0"),
-    "type": re.compile(r"com\.salesforce\.[a-z0-9_]{1,80}\.[a-z]{1,20}\.v\d+", re.ASCII),
-    "source": re.compile(r"/salesforce/[A-Za-z0-9.:-]{1,120}", re.ASCII),
+    "type": re.compile(
+        rf"com\.(salesforce\.[a-z0-9_]{{1,80}}\.[a-z]{{1,20}}|headrace\.product\.({'|'.join(TYPES)}))\.v\d+", re.ASCII
+    ),
+    "source": re.compile(r"/salesforce/[A-Za-z0-9.:-]{1,120}|/product", re.ASCII),
     "datacontenttype": re.compile(r"application/json"),
     "traceparent": re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}"),
     "origin": re.compile("|".join(Origin)),
@@ -28,20 +31,21 @@ _OWN: Final[Mapping[str, re.Pattern[str]]] = {
     "org": re.compile(r"00D[A-Za-z0-9]{15}", re.ASCII),
     "schema_id": re.compile(r"[0-9a-f]{1,64}", re.ASCII),
 }
-# Not among the fields of the record: an object may have a field of such a name, with anything in it.
-_RECORD: Final = "fields"
+# Not among the fields of the record, or what a product event tells: there a field may have such a name, with anything
+# in it.
+_RECORDS: Final = frozenset({"fields", "properties", "traits", "context"})
 
 
 def veiled(value: Any, name: str = "", *, is_record: bool = False) -> Any:
     """Return a JSON value with ******** for everything that may be personal, in the same form.
 
     What stays: null, booleans, Salesforce ids of 18 characters whose check characters are right, times of day with
-    their date (a date alone may be a birthday), and, outside of a record's `fields`, what headrace itself wrote about
-    the record: object, origin, type and so on. Names of fields stay too; what can't be one does not.
+    their date (a date alone may be a birthday), and, outside of a record's `fields` and the like, what headrace itself
+    wrote about the record: object, origin, type and so on. Names of fields stay too; what can't be one does not.
     """
     if isinstance(value, Mapping):
         keys = _keys(value)
-        return {keys[k]: veiled(v, str(k), is_record=is_record or k == _RECORD) for k, v in value.items()}
+        return {keys[k]: veiled(v, str(k), is_record=is_record or k in _RECORDS) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [veiled(one, is_record=True) for one in value]
     if value is None or isinstance(value, bool):

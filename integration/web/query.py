@@ -4,6 +4,7 @@
         -> {"columns": [{"name", "type"}], "rows": [{...}], "truncated": false}
         -> an Arrow IPC stream with `Accept: application/vnd.apache.arrow.stream`
     GET /livez, /readyz, /metrics: see integration.web.probes
+    POST /v1/..., /api/s/...: see integration.web.segment
 
 Errors are {"error": sentence, "kind": "usage" | "config" | "unreachable" | "run"}; 503 says that the store is not open
 at the moment, and that asking again may help.
@@ -29,6 +30,7 @@ from integration.core import exactjson
 from integration.errors import ConfigError, HeadraceError, UnreachableError, UsageError
 from integration.store import answers
 from integration.web.probes import NOT_CACHED, Probes, probe_routes
+from integration.web.segment import PREFIXES, Intake, segment_routes
 
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 JSON_ROWS = 10_000
@@ -46,12 +48,18 @@ log = logging.getLogger("headrace.web")
 
 
 def query_app(
-    run: Run, *, token: str | None, allowed_hosts: Collection[str] = LOOPBACK_HOSTS, probes: Probes | None = None
+    run: Run,
+    *,
+    token: str | None,
+    allowed_hosts: Collection[str] = LOOPBACK_HOSTS,
+    probes: Probes | None = None,
+    intake: Intake | None = None,
 ) -> Starlette:
     """Make the ASGI application. An UnreachableError of `run` says that the store is not open now.
 
     `allowed_hosts` are the host names a request may carry (`*` for any): a web page that points its own name at
-    this machine is turned away. `token`, where given, must come as `Authorization: Bearer ...`.
+    this machine is turned away. `token`, where given, must come as `Authorization: Bearer ...`. Neither concerns
+    product events for `intake`, which have keys of their own; without keys the host names hold for them too.
     """
 
     async def sql(request: Request) -> Response:
@@ -76,10 +84,15 @@ def query_app(
         return None
 
     app = Starlette(
-        routes=[Route("/api/sql", sql, methods=["POST"]), *probe_routes(probes or Probes(), refusal)],
+        routes=[
+            Route("/api/sql", sql, methods=["POST"]),
+            *probe_routes(probes or Probes(), refusal),
+            *(segment_routes(intake) if intake is not None else ()),
+        ],
         exception_handlers={404: _not_found, 405: _not_found},
     )
-    app.add_middleware(_KnownHosts, hosts=frozenset(host.lower() for host in allowed_hosts))
+    anywhere = PREFIXES if intake is not None and intake.keys else ()
+    app.add_middleware(_KnownHosts, hosts=frozenset(host.lower() for host in allowed_hosts), anywhere=anywhere)
     return app
 
 
@@ -138,17 +151,21 @@ class _RefusedError(Exception):
 
 
 class _KnownHosts:
-    """Turns away requests that name a host this server is not known by (DNS rebinding)."""
+    """Turns away requests that name a host this server is not known by (DNS rebinding), but for paths that begin in one
+    of the ways of `anywhere`."""
 
-    def __init__(self, app: ASGIApp, hosts: frozenset[str]) -> None:
-        self._app, self._hosts = app, hosts
+    def __init__(self, app: ASGIApp, hosts: frozenset[str], anywhere: tuple[str, ...]) -> None:
+        self._app, self._hosts, self._anywhere = app, hosts, anywhere
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and "*" not in self._hosts and _host(scope) not in self._hosts:
+        if scope["type"] == "http" and not self._is_known(scope):
             refusal = _error("This host name is not served here: use the address headrace printed.", "usage", 400)
             await refusal(scope, receive, send)
             return
         await self._app(scope, receive, send)
+
+    def _is_known(self, scope: Scope) -> bool:
+        return "*" in self._hosts or _host(scope) in self._hosts or scope["path"].startswith(self._anywhere)
 
 
 def _host(scope: Scope) -> str:
@@ -230,7 +247,8 @@ def _error(sentence: str, kind: str, status: int) -> Response:
 
 
 async def _not_found(request: Request, _: Exception) -> Response:
-    return _error(f"There is no {request.method} {request.url.path} here: POST SQL to /api/sql.", "usage", 404)
+    what = "events to /v1/batch" if request.url.path.startswith(PREFIXES) else "SQL to /api/sql"
+    return _error(f"There is no {request.method} {request.url.path} here: POST {what}.", "usage", 404)
 
 
 def _status(error: HeadraceError) -> int:

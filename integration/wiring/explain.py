@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any
 
-from integration.core import catalog, explain, identity, image, project, values
+from integration.core import catalog, explain, identity, image, product, project, values
 from integration.core.catalog import BOOKKEEPING, ObjectSchema
 from integration.core.columns import ColumnType
 from integration.core.explain import Candidate, Choice
@@ -43,6 +43,8 @@ _NAMES = """
 SELECT property, object, field, prefix_object, type FROM headrace.properties WHERE field <> 'IsDeleted' ORDER BY place
 """
 _SCHEMAS = "SELECT object, body::VARCHAR AS body FROM headrace.schemas ORDER BY since"
+_SIGHTINGS = "SELECT * FROM headrace.sightings WHERE product_id IN ({ids})"
+_PRODUCT_KINDS = ("product_user_id", "anonymous_id")
 _ALIASES = "SELECT alias, kind, since, why FROM identities WHERE user_id = {id} ORDER BY kind, since, alias"
 _COLUMNS = """
 SELECT table_name, column_name FROM information_schema.columns
@@ -250,7 +252,9 @@ class _Person:
         self._id = user_id
         self._aliases = [Alias(**row) for row in book.ask(_ALIASES, id=literal(user_id))]
         self._images = book.images(a.alias for a in self._aliases if a.kind != "email")
-        self._members = {i: identity.record_of(one.object, _facts(one)) for i, one in self._images.items()}
+        self._members = self._product_members() | {
+            i: identity.record_of(one.object, _facts(one)) for i, one in self._images.items()
+        }
         self._person = self._stitched()
         contacts = [m.record_id for m in self._members.values() if m.is_contact]
         self._deals, self._deal_images = book.deals(contacts, self._row["account_id"])
@@ -277,6 +281,11 @@ class _Person:
             [*self._fixed(parts), *parts.roll_ups(rule), *parts.properties()],
             parts.counted(counted, self._deal_images), rule,
         )  # fmt: skip
+
+    def _product_members(self) -> dict[str, Record]:
+        ids = [a.alias for a in self._aliases if a.kind in _PRODUCT_KINDS]
+        rows = self._book.ask(_SIGHTINGS, ids=_listed(ids)) if ids else []
+        return {row["product_id"]: product.record_of(row) for row in rows}
 
     def _stitched(self) -> Person:
         members = tuple(sorted(self._members.values(), key=lambda m: (m.created, m.record_id)))
@@ -307,10 +316,10 @@ class _Person:
     def _fixed(self, parts: _Row) -> list[Origin]:
         """Say where the columns that every person has come from."""
         person, shown = self._person, self._images
-        owner = shown[person.owner.record_id]
+        owner = shown.get(person.owner.record_id)
         with_email = next((m for m in (person.owner, *person.members) if m.email), None)
-        email = shown[with_email.record_id] if with_email else None
-        first = shown[person.members[0].record_id]
+        email = shown.get(with_email.record_id) if with_email else None
+        first = shown.get(person.members[0].record_id)
         of = person.contact or person.lead
         account_field = "AccountId" if person.contact else "ConvertedAccountId"
         live = sum(m.is_live for m in person.members)

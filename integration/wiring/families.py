@@ -19,6 +19,8 @@ class Part(StrEnum):
 
     POLLS = "polls"
     CONSUMES = "consumes"
+    TAKES = "takes"
+    """Takes product events."""
     ANY = "any"
     """Polls or consumes."""
     ALWAYS = "always"
@@ -129,6 +131,17 @@ FAMILIES: Final[Mapping[str, Family]] = {
     "headrace_sweep_timestamp_seconds": _gauge(
         Part.CONSUMES, "When the object was swept last, in seconds since 1970; 0: never.", _O
     ),
+    # The door for product events.
+    "headrace_product_events_total": _counter(
+        Part.TAKES,
+        "Product events that clients sent, by outcome: accepted, duplicate (taken before), or refused (not usable).",
+        ("outcome",),
+    ),
+    "headrace_product_calls_total": _counter(
+        Part.TAKES,
+        "Calls of clients, by outcome: ok, bad, unauthorized, too_large, full or away (of Redis), or failed.",
+        ("outcome",),
+    ),
     # Redis.
     "headrace_redis_up": _gauge(Part.ANY, "1 if Redis answers this worker."),
     "headrace_redis_used_memory_bytes": _gauge(Part.ANY, "Memory that Redis uses."),
@@ -157,11 +170,13 @@ FAMILIES: Final[Mapping[str, Family]] = {
 }
 
 
-def shown_by(*, polls: bool, consumes: bool) -> dict[str, Family]:
+def shown_by(*, polls: bool, consumes: bool, takes: bool) -> dict[str, Family]:
     """Return the metrics of a worker that does this."""
     parts = {Part.ALWAYS}
     if polls:
         parts |= {Part.POLLS, Part.ANY}
     if consumes:
         parts |= {Part.CONSUMES, Part.ANY}
+    if takes:
+        parts.add(Part.TAKES)
     return {name: family for name, family in FAMILIES.items() if family.part in parts}

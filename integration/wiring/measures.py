@@ -40,7 +40,11 @@ Labels = tuple[str, ...]
 Values = dict[str, dict[Labels, float]]
 
 PAUSES: Final = ("budget", "pressure", "redis", "standby")
-_OUTCOMES: Final = ("ok", "failed", "paused")
+_OUTCOMES: Final[Mapping[str, Sequence[str]]] = {
+    "headrace_poll_cycles_total": ("ok", "failed", "paused"),
+    "headrace_product_events_total": ("accepted", "duplicate", "refused"),
+    "headrace_product_calls_total": ("ok", "bad", "unauthorized", "too_large", "full", "away", "failed"),
+}
 _KINDS: Final = ("missing", "stale", "ghosts")
 _STORE_KEPT_SECONDS: Final = 10.0
 _SWEPT: Final = """
@@ -85,12 +89,13 @@ class Measures:
         role: str = "all",
         polls: bool = True,
         consumes: bool = True,
+        takes: bool = True,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._clock = clock
         self._role = role
         self._path = settings.store_path
-        self._shown = shown_by(polls=polls, consumes=consumes)
+        self._shown = shown_by(polls=polls, consumes=consumes, takes=takes)
         self._lock = threading.Lock()
         self._sums = {name: 0.0 for name, family in self._shown.items() if family.kind is Kind.HISTOGRAM}
         self._buckets = {name: [0] * (len(self._shown[name].bounds) + 1) for name in self._sums}
@@ -153,6 +158,13 @@ class Measures:
         """Note that polling pauses for one of PAUSES, or does so no more."""
         with self._lock:
             self._set("headrace_paused", float(is_so), reason)
+
+    def product_call(self, outcome: str, accepted: int, duplicate: int, refused: int) -> None:
+        """Count a call that brought product events, and what became of these."""
+        with self._lock:
+            self._add("headrace_product_calls_total", 1, outcome)
+            for kind, count in (("accepted", accepted), ("duplicate", duplicate), ("refused", refused)):
+                self._add("headrace_product_events_total", count, kind)
 
     def called(self, calls: int) -> None:
         """Note how many API calls the client has made so far; a new client begins at 0."""
@@ -313,13 +325,12 @@ def _zeros(shown: Mapping[str, Family], objects: Sequence[str], streams: Sequenc
         (): [()],
         ("object",): [(name,) for name in objects],
         ("stream",): [(name,) for name in streams],
-        ("outcome",): [(name,) for name in _OUTCOMES],
         ("reason",): [(name,) for name in PAUSES],
         ("role",): [("poller",)],
         ("object", "kind"): [(name, kind) for name in objects for kind in _KINDS],
     }
     return {
-        name: dict.fromkeys(known.get(family.labels, ()), 0.0)
+        name: dict.fromkeys(known.get(family.labels) or ((one,) for one in _OUTCOMES.get(name, ())), 0.0)
         for name, family in shown.items()
         if family.kind is not Kind.HISTOGRAM
     }

@@ -37,6 +37,7 @@ _KEYS: Final[Mapping[str, str]] = {
     "users": "user_id",
     "identities": "alias",
     "headrace.memberships": "record_id",
+    "headrace.sightings": "product_id",
     "events": "event_id",
     "changes": "event_id",
     "schema_log": "object",

@@ -1,4 +1,4 @@
-"""The door of a process: probes and numbers as long as it runs, SQL while it has the store open.
+"""The door of a process: probes, numbers and product events as long as it runs, SQL while it has the store open.
 
 DuckDB lets one process in; that process answers queries for everyone else.
 """
@@ -18,6 +18,7 @@ from integration.store.duckdb import owner
 from integration.store.protocol import Store
 from integration.web.probes import Probes
 from integration.web.query import LOOPBACK_HOSTS, QueryServer, query_app
+from integration.web.segment import Intake
 from integration.wiring.clock import now
 from integration.wiring.health import Health
 from integration.wiring.measures import Measures
@@ -35,8 +36,9 @@ class WorkerDoor:
             with parts.open_store(settings) as store, door.open(store):
                 ...     SQL is answered here, and `headrace sql` finds its way by the note beside the file
 
-    Where web.token is set, it guards SQL and numbers; local commands find it in the note. `port` overrides web.port.
-    Entering raises ConfigError when the address can't be had. To `health` it reports of the store, and of Redis.
+    Where web.token is set, it guards SQL and numbers; local commands find it in the note. `intake` takes product
+    events. `port` overrides web.port. Entering raises ConfigError when the address can't be had. To `health` it reports
+    of the store, and of Redis.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class WorkerDoor:
         *,
         health: Health | None = None,
         measures: Measures | None = None,
+        intake: Intake | None = None,
         port: int | None = None,
         has_store: bool = True,
     ) -> None:
@@ -65,6 +68,7 @@ class WorkerDoor:
                 **({"live": health.live, "ready": health.ready} if health is not None else {}),
                 metrics=measures.page if measures is not None else None,
             ),
+            intake=intake,
         )
         self._server = QueryServer(app, host=settings.web.host, port=settings.web.port if port is None else port)
 
@@ -100,6 +104,12 @@ class WorkerDoor:
                 if path is not None:
                     owner.withdraw(path)
 
+    def stay_closed(self, sentence: str) -> None:
+        """Say that this process leaves the store to another: all is well, and queries get this sentence."""
+        self._inside.closed = sentence
+        if self._health is not None:
+            self._health.ok("store", sentence)
+
     def _say(self, problem: str | None) -> None:
         if self._health is None:
             return
@@ -120,7 +130,7 @@ class _Inside:
     """The store behind the door, and how many queries are in it."""
 
     def __init__(self, closed: str) -> None:
-        self._closed = closed
+        self.closed = closed
         self._store: Store | None = None
         self._visitors = 0
         self._changed = threading.Condition()
@@ -151,7 +161,7 @@ class _Inside:
         with self._changed:
             store = self._store
             if store is None:
-                raise UnreachableError(self._closed)
+                raise UnreachableError(self.closed)
             self._visitors += 1
         try:
             yield store

@@ -118,13 +118,15 @@ def watched_objects(settings: Settings) -> list[WatchedObject]:
 
 
 def stream_names(settings: Settings, client: Client, described: Iterable[str] = ()) -> list[str]:
-    """List the streams to consume: those of the watched and described objects, and every other `crm.*` there is."""
+    """List the streams to consume: those of the watched and described objects, and every other one there is."""
     wanted = dict.fromkeys(names.stream_of(name) for name in (*settings.watched, *described))
     with answering(client):
         for key in client.scan_iter(match="crm.*", count=1000, _type="stream"):
             name = key.decode("utf-8", "replace")
             if names.alive_of(name) == name:
                 wanted.setdefault(name)
+        if client.exists(names.PRODUCT_STREAM):
+            wanted.setdefault(names.PRODUCT_STREAM)
     return list(wanted)
 
 

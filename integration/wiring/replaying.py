@@ -6,8 +6,10 @@ from functools import partial
 from typing import Final, Protocol, TypeVar
 
 from consumers.apply import Applied, Entry, Flattener
+from consumers.people import people_ids
 from consumers.replay import MARK, Note, Replayed
 from integration.core import exactjson, history
+from integration.core.identity import PRODUCT
 from integration.errors import HeadraceError, RunError, UnreachableError, UsageError
 from integration.store import tables
 from integration.store.protocol import Store
@@ -34,6 +36,7 @@ _PEOPLE_AT_ONCE: Final = 2_000
 _RENAMING: Final = "names as the settings have them"
 _EVERYBODY: Final = "everybody is stitched and projected anew"
 _PEOPLE_OBJECTS: Final = ("Contact", "Lead")
+_PEOPLE: Final = (*_PEOPLE_OBJECTS, PRODUCT)
 
 
 class StoppedError(RunError):
@@ -121,7 +124,7 @@ class Replaying:
         records = [f"records {name}" for name in ordered]
         if not self._request.is_complete:
             return records
-        return ["names", *records, *(f"people {name}" for name in _PEOPLE_OBJECTS), "nobody"]
+        return ["names", *records, *(f"people {name}" for name in _PEOPLE), "nobody"]
 
     def _step(self, step: str, after: str) -> None:
         kind, _, name = step.partition(" ")
@@ -149,7 +152,7 @@ class Replaying:
         while True:
             self._check(_EVERYBODY)
             with self._store.reading() as store:
-                ids = [i for i, _ in store.known_ids(name, after=after, limit=_PEOPLE_AT_ONCE)]
+                ids = people_ids(store, name, after, _PEOPLE_AT_ONCE)
             if not ids:
                 return
             work = partial(_people, object_name=name, after=after, note=self._marking(step, ids[-1]))

@@ -10,6 +10,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any, Final
 
 import structlog
@@ -21,6 +22,7 @@ from integration.store.ownership import StoreOwnedError
 from integration.stream.lease import new_holder
 from integration.wiring import pipeline
 from integration.wiring.health import Health, components
+from integration.wiring.intake import intake
 from integration.wiring.measures import Measures
 from integration.wiring.owner import WorkerDoor
 from integration.wiring.pipeline import Progress
@@ -81,12 +83,15 @@ class _Worker:
         self._settings, self._role, self._progress = settings, role, progress
         self._on_ready = on_ready
         self._standby = standby
-        measures = Measures(settings, role=role, polls=role.polls, consumes=role.consumes)
+        takes = settings.product.enabled
+        measures = Measures(settings, role=role, polls=role.polls, consumes=role.consumes, takes=takes)
         has_store = role is not Role.POLLER
         health = Health(*components(polls=role.polls, consumes=role.consumes, has_store=has_store))
         progress.measures, progress.health = measures, health
         self._told = Telling(health, measures, new_holder(socket.gethostname(), os.getpid()))
-        self._door = WorkerDoor(settings, health=health, measures=measures, has_store=has_store)
+        self._open = ExitStack()
+        taking = self._open.enter_context(intake(settings, measures))
+        self._door = WorkerDoor(settings, health=health, measures=measures, intake=taking, has_store=has_store)
         self._quit = stop
         self._shift: Shift | None = None
         self._was_ready = False
@@ -98,7 +103,7 @@ class _Worker:
         tasks = [asyncio.create_task(self._relay()), asyncio.create_task(self._beat())]
         endpoint = self._settings.telemetry.otlp_endpoint
         try:
-            with tracing.sending(endpoint, version=__version__, role=self._role), self._door:
+            with tracing.sending(endpoint, version=__version__, role=self._role), self._open, self._door:
                 await self._keep_working()
         finally:
             for task in tasks:

@@ -15,6 +15,7 @@ from integration.core.catalog import ObjectSchema
 from integration.errors import FencedError, HeadraceError, UnreachableError
 from integration.settings import Settings
 from integration.source.client import SalesforceClient
+from integration.store.ownership import StoreOwnedError
 from integration.store.protocol import Store
 from integration.stream import orgs
 from integration.stream.connection import Client
@@ -101,9 +102,7 @@ class Shift:
         # First, because it is the likeliest to be incomplete, and nothing has been made yet.
         source = parts.salesforce(settings) if role.polls else None
         jobs: list[Any] = []
-        store = stack.enter_context(parts.open_store(settings)) if role is not Role.POLLER else None
-        if store is not None:
-            stack.enter_context(self._door.open(store))
+        store = self._store(stack)
         streams = stack.enter_context(open_streams(settings)) if role.polls or role.consumes else None
         if streams is not None:
             self._measures.redis.follow(streams.url)
@@ -134,6 +133,21 @@ class Shift:
             poll = partial(polling.for_ever, self._stop, after_poll=sweeper, announce=announce)
             jobs.append(pipeline.in_thread(poll))
         await self._until_one_ends(jobs, started, on_ready)
+
+    def _store(self, stack: ExitStack) -> Store | None:
+        """Open the store, if the role has one; who only takes product events leaves it to its owner."""
+        if self._role is Role.POLLER:
+            return None
+        try:
+            store = stack.enter_context(parts.open_store(self._settings))
+        except StoreOwnedError as error:
+            if self._role is not Role.WEB or self._stands_by or not self._settings.product.enabled:
+                raise
+            log.info("taking product events only", detail=str(error))
+            self._door.stay_closed("Another process has the store open, and answers queries: this one takes events.")
+            return None
+        stack.enter_context(self._door.open(store))
+        return store
 
     async def _lease(self, stack: ExitStack, client: Client, source: SalesforceClient) -> Lease | None:
         """Wait until no other worker polls; None when told to stop meanwhile.

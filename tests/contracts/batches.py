@@ -93,6 +93,17 @@ class Stream:
         return Entry(f"crm.{name.lower()}", f"{self._offset}-0", {b"data": exactjson.dumps(capture)})
 
 
+def product_event(number: int, at: str, kind: str = "track", name: str | None = None, **told: Any) -> Entry:
+    """Return the entry of a product event."""
+    data = {
+        "id": f"product:m{number}", "message_id": f"m{number}", "type": kind, "name": name, "user_id": None,
+        "anonymous_id": None, "previous_id": None, "group_id": None, "time": f"2026-{at}.000Z",
+        "received_at": f"2026-{at}.250Z", "sent_at": None, "original_time": None, "properties": {}, "traits": {},
+        "context": {},
+    }  # fmt: skip
+    return Entry("product.events", f"{number}-0", {b"data": exactjson.dumps(data | told)})
+
+
 def batches() -> tuple[list[Entry], list[Entry]]:
     """Return the org as it was first seen, and what happened in it since."""
     stream = Stream()
@@ -134,6 +145,10 @@ def batches() -> tuple[list[Entry], list[Entry]]:
         first("Lead", 1, **lead), first("Lead", 2, Email="solo@example.com", Company="Solo"),
         first("Opportunity", 1, **deal), first("Opportunity", 2, **{**deal, "Amount": None, "StageName": None}),
         first("OpportunityContactRole", 1, **role), first("Task", 1, WhoId=record("Contact", 2), AccountId=record("Account", 1)),
+        product_event(1, "01-18T09:00:00", "page", "Pricing", anonymous_id="a-1", context={"campaign": {"name": "spring"}}),
+        product_event(2, "01-18T09:01:00", name="Sign Up", anonymous_id="a-1", user_id="u-1", properties={"plan": "free 😀"}),
+        product_event(3, "01-18T09:05:00", name="Sign Up", user_id=record("Contact", 4), anonymous_id="a-2"),
+        product_event(4, "01-18T09:06:00", "page", anonymous_id="a-3"),
     ]  # fmt: skip
     since = [
         # Cleared, text where a number was, a new field, a number with more decimals than its column has had.
@@ -149,6 +164,10 @@ def batches() -> tuple[list[Entry], list[Entry]]:
         later("Opportunity", 1, 5, **(deal | {"StageName": "Closed Won", "IsClosed": True, "IsWon": True, "Amount": 1e-7})),
         later("OpportunityContactRole", 1, IsDeleted=True, **role),
         later("Account", 3, IsDeleted=True, Name="Third"),
+        product_event(5, "02-10T12:30:00", "identify", user_id="u-1", traits={"email": "Ann@example.com", "seats": 3}),
+        product_event(6, "02-10T12:31:00", "alias", previous_id="a-3", user_id="u-2"),
+        product_event(7, "02-10T12:32:00", name="Run Query", user_id="u-2", properties={"rows": 12345678901234567890}),
+        product_event(2, "01-18T09:01:00", name="Sign Up", anonymous_id="a-1", user_id="u-1", properties={"plan": "free 😀"}),
     ]  # fmt: skip
     return before, since
 

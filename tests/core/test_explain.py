@@ -94,7 +94,7 @@ def test_the_opportunity_that_shows_is_told_with_the_first_rule_in_which_it_diff
 @pytest.mark.parametrize(
     ("first", "second", "rule"),
     [
-        (record(5), record(1, "Lead"), "a contact before a lead"),
+        (record(5), record(1, "Lead"), "a contact before a lead, and both before a product identity"),
         (record(5, "Lead"), record(1, is_deleted=True), "live before deleted or converted"),
         (record(5), record(1, "Lead", is_converted=True), "live before deleted or converted"),
         (record(5, created="2025-01-01T00:00:00Z"), record(1), "the earliest CreatedDate"),

@@ -493,7 +493,7 @@ def busy_desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     store.close()
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(operations=st.lists(OPERATIONS, max_size=14), tracked=st.booleans(), quiet=st.booleans(), data=st.data())
 def test_any_order_of_delivery_tells_every_edit_exactly_once(
     busy_desk: Desk, operations: list[Any], tracked: bool, quiet: bool, data: st.DataObject

@@ -1,42 +1,31 @@
-"""Story 1, target personas with SQL: each test is one of the acceptance criteria that the CRM side can answer.
+"""Story 1, target personas with SQL: each test is one of the acceptance criteria that stored people and events answer.
 
-Product events come later, so `sign_up` is made from the e-mails of contacts (or leads): everybody whose address belongs
-to one live record alone signed up once, from a campaign that a hash of the address decides.
+Everybody whose address belongs to one live contact (or lead) alone visits and signs up, or not, as a hash of the address
+decides: from a campaign, by an anonymous browser that turns out to be theirs.
 """
 
 from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
+from zlib import crc32
 
 import pytest
 from compare import assert_equal
 
+from integration.core.segment import read_call
 from integration.sandbox.model import FieldDef, ObjectDef
 from integration.stream import inspect
 from integration.stream.connection import connect
+from integration.stream.product import publish
 
 Found = Callable[..., Any]
 
 LEAD_TOO = {"HEADRACE_OBJECTS__Lead__ENRICH": "cbit__Clearbit__c"}
 
-SIGN_UP = """
-WITH address AS (
-  SELECT lower(trim(email)) AS email FROM salesforce.{table} WHERE NOT is_deleted AND email IS NOT NULL {alive}
-  GROUP BY 1 HAVING count(*) = 1
-), sign_up AS (
-  SELECT users.user_id, ['spring', 'webinar', 'referral', 'launch'][1 + CAST(hash(address.email) % 4 AS BIGINT)] AS utm_campaign,
-         DATE '2026-01-01' + CAST(hash(address.email) % 60 AS INTEGER) AS day
-  FROM address JOIN users ON users.identity = address.email
-  WHERE NOT users.is_deleted AND hash(address.email) % 5 > 0
-)
-"""
-OF_CONTACTS = SIGN_UP.format(table="contact", alive="")
-OF_LEADS = SIGN_UP.format(
-    table="lead",
-    alive="AND NOT isconverted AND lower(trim(email)) NOT IN "
-    "(SELECT lower(trim(email)) FROM salesforce.contact WHERE NOT is_deleted AND email IS NOT NULL)",
-)
+CAMPAIGNS = ("spring", "webinar", "referral", "launch")
+OF_LEADS = "WITH sign_up AS (SELECT * FROM trial_requested)"
 
 # The path of the raw tables: five of them.
 RAW_CONTACTS = """
@@ -46,7 +35,7 @@ LEFT JOIN salesforce.cbit__clearbit__c AS cbit ON contact.cbit__clearbit__c = cb
 LEFT JOIN salesforce.account ON contact.accountid = account.id
 LEFT JOIN salesforce.cbit__clearbit__c AS company ON account.cbit__clearbit__c = company.id
 """
-SIMPLE = "FROM users JOIN sign_up USING (user_id)"
+SIMPLE = "FROM users JOIN sign_up ON users.user_id = sign_up.user_id"
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +49,44 @@ def company(found_for_all: Found) -> Any:
     made.sync()
     made.live(40)
     made.sync()
+    contacts = addresses(made, "Contact")
+    leads = [one for one in addresses(made, "Lead") if one not in contacts]
+    send(made, [*sign_ups(contacts, "Sign Up"), *sign_ups(leads, "Trial Requested")])
+    made.sync()
     return made
+
+
+def addresses(company: Any, name: str) -> list[str]:
+    """List the e-mails that one live record has alone."""
+    records = [r for r in company.org.records(name) if r["Email"] and not r["IsDeleted"] and not r.get("IsConverted")]
+    counts = Counter(r["Email"].strip().lower() for r in records)
+    return sorted(email for email, count in counts.items() if count == 1)
+
+
+def sign_ups(emails: list[str], event: str) -> list[dict[str, Any]]:
+    """Return the calls of a browser: a visit, then, for those who sign up, who it was and that they did."""
+    calls: list[dict[str, Any]] = []
+    for email in emails:
+        luck = crc32(email.encode())
+        browser = {"anonymousId": f"browser-{luck}", "timestamp": f"2026-01-{1 + luck % 28:02d}T09:00:00.000Z"}
+        campaign = {"campaign": {"name": CAMPAIGNS[luck % 4], "source": "ads"}}
+        around = {"context": {**campaign, "page": {"referrer": "https://example.org/", "url": "https://example.com/"}}}
+        calls.append({**browser, **around, "type": "page", "name": "Home", "messageId": f"visit-{email}"})
+        if luck % 5:
+            known = {**browser, "userId": f"user-{luck}"}
+            calls.append({**known, "type": "identify", "traits": {"email": email.title()}, "messageId": f"who-{email}"})
+            calls.append({**known, **around, "type": "track", "event": event, "messageId": f"up-{email}"})
+    return calls
+
+
+def send(company: Any, calls: list[dict[str, Any]]) -> None:
+    """Put the calls into the stream as the door does."""
+    received = datetime(2026, 2, 1, tzinfo=UTC)
+    with connect(company.settings.redis.url) as client:
+        for start in range(0, len(calls), 1_000):
+            call = read_call(None, {"batch": calls[start : start + 1_000]}, received, str)
+            assert call.refused == []
+            publish(client, call.events)
 
 
 def same(company: Any, raw: str, simple: str, *, rows: int = 3) -> list[dict[str, Any]]:
@@ -74,6 +100,7 @@ def same(company: Any, raw: str, simple: str, *, rows: int = 3) -> list[dict[str
 def test_s1_01_the_source_tables_can_be_asked(company: Any) -> None:
     for table, columns in {
         "users": "user_id, identity",
+        "sign_up": "user_id, time, utm_source, utm_medium, utm_campaign, utm_term, utm_content, referrer, page_url",
         "salesforce.contact": "id, email, title, accountid, cbit__clearbit__c, is_deleted",
         "salesforce.lead": "id, email, status, company, isconverted",
         "salesforce.account": "id, type, mrr__c, arr__c, industry",
@@ -89,9 +116,7 @@ def test_s1_01_the_source_tables_can_be_asked(company: Any) -> None:
 
 def test_s1_02_the_raw_join_path_holds_for_contacts_and_for_leads(company: Any) -> None:
     columns = "users.user_id, cbit.id AS cbit_id, {} AS record_id"
-    contacts = company.query(
-        f"{OF_CONTACTS} SELECT {columns.format('contact.id')}, account.id AS account_id {RAW_CONTACTS}"
-    )
+    contacts = company.query(f"SELECT {columns.format('contact.id')}, account.id AS account_id {RAW_CONTACTS}")
     assert len(contacts) > 30
     for row in contacts:
         record = company.org.get("Contact", row["record_id"])
@@ -107,11 +132,11 @@ def test_s1_02_the_raw_join_path_holds_for_contacts_and_for_leads(company: Any) 
 
 
 def test_s1_03_each_sign_up_with_role_industry_and_yearly_revenue(company: Any) -> None:
-    raw = f"""{OF_CONTACTS} SELECT users.user_id, sign_up.day, cbit.cbit__employment_role__c AS role,
+    raw = f"""SELECT users.user_id, sign_up.time, cbit.cbit__employment_role__c AS role,
         cbit.cbit__employment_seniority__c AS seniority, cbit.cbit__company_category_industry__c AS industry,
         cbit.cbit__company_category_sector__c AS sector, account.mrr__c * 12 AS arr
         {RAW_CONTACTS} WHERE account.type = 'Paying Customer'"""
-    simple = f"""{OF_CONTACTS} SELECT user_id, sign_up.day, sfdc_contact_cbit_employment_role AS role,
+    simple = f"""SELECT users.user_id, sign_up.time, sfdc_contact_cbit_employment_role AS role,
         sfdc_contact_cbit_employment_seniority AS seniority, sfdc_contact_cbit_company_category_industry AS industry,
         sfdc_contact_cbit_company_category_sector AS sector, sfdc_account_arr AS arr
         {SIMPLE} WHERE sfdc_account_account_type = 'Paying Customer'"""
@@ -121,16 +146,16 @@ def test_s1_03_each_sign_up_with_role_industry_and_yearly_revenue(company: Any) 
 
 
 def test_s1_03_the_same_for_leads(company: Any) -> None:
-    raw = f"""{OF_LEADS} SELECT users.user_id, sign_up.day, cbit.cbit__role__c AS role, lead.status AS status
+    raw = f"""{OF_LEADS} SELECT users.user_id, sign_up.time, cbit.cbit__role__c AS role, lead.status AS status
         FROM sign_up JOIN users ON sign_up.user_id = users.user_id
         JOIN salesforce.lead ON users.identity = lower(trim(lead.email)) AND NOT lead.is_deleted AND NOT isconverted
         LEFT JOIN salesforce.cbit__clearbit__c AS cbit ON lead.cbit__clearbit__c = cbit.id"""
-    simple = f"{OF_LEADS} SELECT user_id, sign_up.day, sfdc_lead_cbit_role AS role, sfdc_lead_status AS status {SIMPLE}"
+    simple = f"{OF_LEADS} SELECT users.user_id, sign_up.time, sfdc_lead_cbit_role AS role, sfdc_lead_status AS status {SIMPLE}"
     assert {row["role"] for row in same(company, raw, simple)} - {None}
 
 
 def test_s1_03_revenue_on_the_opportunity_instead_of_the_account(company: Any) -> None:
-    raw = f"""{OF_CONTACTS}, mine AS (
+    raw = f"""WITH mine AS (
           SELECT role.contactid, deal.id, deal.amount, deal.iswon FROM salesforce.opportunitycontactrole AS role
           JOIN salesforce.opportunity AS deal ON role.opportunityid = deal.id
           WHERE NOT role.is_deleted AND NOT deal.is_deleted
@@ -142,7 +167,7 @@ def test_s1_03_revenue_on_the_opportunity_instead_of_the_account(company: Any) -
         )
         SELECT users.user_id, coalesce(sum(candidates.amount) FILTER (iswon), 0) AS won
         {RAW_CONTACTS} LEFT JOIN candidates ON candidates.contactid = contact.id GROUP BY 1"""
-    simple = f"{OF_CONTACTS} SELECT user_id, sfdc_opportunity_won_amount AS won {SIMPLE}"
+    simple = f"SELECT users.user_id, sfdc_opportunity_won_amount AS won {SIMPLE}"
     found = [{(r["user_id"], Decimal(r["won"])) for r in company.query(sql)} for sql in (raw, simple)]
     assert found[0] == found[1]
     assert sum(won > 0 for _, won in found[0]) > 3
@@ -155,8 +180,8 @@ BUCKETS = """CASE WHEN {title} ILIKE '%product%' THEN 'Product' WHEN {title} ILI
 def test_s1_05_titles_become_roles_by_case_and_by_clearbit_s_own_categories(company: Any) -> None:
     def both(raw_column: str, column: str) -> tuple[str, str]:
         return (
-            f"{OF_CONTACTS} SELECT {raw_column} AS role, count(*) AS n {RAW_CONTACTS} GROUP BY 1",
-            f"{OF_CONTACTS} SELECT {column} AS role, count(*) AS n {SIMPLE} GROUP BY 1",
+            f"SELECT {raw_column} AS role, count(*) AS n {RAW_CONTACTS} GROUP BY 1",
+            f"SELECT {column} AS role, count(*) AS n {SIMPLE} GROUP BY 1",
         )
 
     by_case = same(company, *both(BUCKETS.format(title="contact.title"), BUCKETS.format(title="sfdc_contact_title")))
@@ -175,9 +200,9 @@ def test_s1_05_titles_become_roles_by_case_and_by_clearbit_s_own_categories(comp
 )
 def test_s1_06_revenue_per_role_and_company(raw_bucket: str, bucket: str, company: Any) -> None:
     numbers = "count(*) AS people, avg({arr}) AS average_rev, sum({arr}) AS total_rev"
-    raw = f"""{OF_CONTACTS} SELECT cbit.cbit__role__c AS role, {raw_bucket} AS bucket,
+    raw = f"""SELECT cbit.cbit__role__c AS role, {raw_bucket} AS bucket,
         {numbers.format(arr="account.arr__c")} {RAW_CONTACTS} WHERE account.type = 'Paying Customer' GROUP BY 1, 2"""
-    simple = f"""{OF_CONTACTS} SELECT sfdc_contact_cbit_role AS role, {bucket} AS bucket,
+    simple = f"""SELECT sfdc_contact_cbit_role AS role, {bucket} AS bucket,
         {numbers.format(arr="sfdc_account_arr")} {SIMPLE}
         WHERE sfdc_account_account_type = 'Paying Customer' GROUP BY 1, 2 ORDER BY average_rev DESC"""
     assert any(row["total_rev"] for row in same(company, raw, simple))
@@ -236,7 +261,7 @@ def test_s1_14_a_user_carries_contact_or_lead_account_and_opportunity_and_every_
     kinds = company.query(
         """SELECT contact_id IS NOT NULL AS contact, count(sfdc_contact_name) AS contacts, count(sfdc_lead_name) AS leads,
            count(sfdc_account_name) AS accounts, count(sfdc_opportunity_stage) AS deals, count(*) AS n
-           FROM users WHERE NOT is_deleted AND (contact_id IS NULL OR lead_id IS NULL) GROUP BY 1"""
+           FROM users WHERE NOT is_deleted AND (contact_id IS NULL) <> (lead_id IS NULL) GROUP BY 1"""
     )
     people, leads = sorted(kinds, key=lambda row: not row["contact"])
     assert (people["contacts"], people["leads"]) == (people["n"], 0)
@@ -246,6 +271,22 @@ def test_s1_14_a_user_carries_contact_or_lead_account_and_opportunity_and_every_
     changed = company.query("SELECT event_id FROM changes GROUP BY 1")
     named = company.query("SELECT event_id FROM events WHERE event_id IN (SELECT event_id FROM changes)")
     assert len(changed) == len(named) > 10
+
+
+def test_s3_03_what_a_browser_did_before_the_sign_in_is_the_persons(company: Any) -> None:
+    joined = company.query(
+        """SELECT count(*) AS n, count(DISTINCT page_viewed.user_id) AS people FROM page_viewed
+           JOIN sign_up ON sign_up.user_id = page_viewed.user_id WHERE page_viewed.time <= sign_up.time"""
+    )
+    [signed_up] = company.query("SELECT count(*) AS n, count(DISTINCT user_id) AS people FROM sign_up")
+    assert joined == [signed_up]
+    assert signed_up["n"] == signed_up["people"] > 30
+    strangers = company.query("SELECT user_id FROM users WHERE starts_with(user_id, 'browser-')")
+    visits = [one for one in addresses(company, "Contact") if not crc32(one.encode()) % 5]
+    assert len(strangers) >= len(visits) > 3
+    whose = "SELECT kind, count(*) AS n FROM identities WHERE user_id IN (SELECT user_id FROM sign_up) GROUP BY 1"
+    kinds = {row["kind"]: row["n"] for row in company.query(whose)}
+    assert kinds["anonymous_id"] == kinds["product_user_id"] == signed_up["n"]
 
 
 def test_s1_15_properties_are_named_as_published(company: Any) -> None:
@@ -263,25 +304,25 @@ def test_s1_15_properties_are_named_as_published(company: Any) -> None:
 
 
 def test_s1_16_one_join_answers_what_five_tables_answer(company: Any) -> None:
-    raw = f"""{OF_CONTACTS} SELECT company.cbit__company_industry__c AS industry, count(users.user_id) AS people,
+    raw = f"""SELECT company.cbit__company_industry__c AS industry, count(users.user_id) AS people,
         sum(account.arr__c) AS total_rev {RAW_CONTACTS} GROUP BY 1"""
-    simple = f"""{OF_CONTACTS} SELECT users.sfdc_account_cbit_company_industry AS industry, count(users.user_id) AS people,
+    simple = f"""SELECT users.sfdc_account_cbit_company_industry AS industry, count(users.user_id) AS people,
         sum(users.sfdc_account_arr) AS total_rev {SIMPLE} GROUP BY 1"""
     assert any(row["total_rev"] for row in same(company, raw, simple))
 
 
 def test_s1_17_attribution_per_campaign_with_one_join(company: Any) -> None:
-    raw = f"""{OF_CONTACTS} SELECT utm_campaign, count(DISTINCT users.user_id) AS total_users {RAW_CONTACTS}
+    raw = f"""SELECT utm_campaign, count(DISTINCT users.user_id) AS total_users {RAW_CONTACTS}
         WHERE account.type = 'Paying Customer' AND cbit.cbit__role__c = 'Product'
           AND (company.cbit__company_industry__c = 'Software' OR company.cbit__company_industry__c = 'SaaS')
           AND company.cbit__company_size__c >= 20 GROUP BY utm_campaign"""
-    simple = f"""{OF_CONTACTS} SELECT utm_campaign, count(DISTINCT users.user_id) AS total_users {SIMPLE}
+    simple = f"""SELECT utm_campaign, count(DISTINCT users.user_id) AS total_users {SIMPLE}
         WHERE sfdc_account_account_type = 'Paying Customer' AND sfdc_contact_cbit_role = 'Product'
           AND (sfdc_account_cbit_company_industry = 'Software' OR sfdc_account_cbit_company_industry = 'SaaS')
           AND sfdc_account_cbit_company_size >= 20 GROUP BY utm_campaign"""
     same(company, raw, simple, rows=1)
     everybody = "WHERE sfdc_account_account_type = 'Paying Customer' AND sfdc_contact_cbit_role = 'Product'"
-    rows = company.query(f"{OF_CONTACTS} SELECT utm_campaign, count(*) AS n {SIMPLE} {everybody} GROUP BY 1")
+    rows = company.query(f"SELECT utm_campaign, count(*) AS n {SIMPLE} {everybody} GROUP BY 1")
     assert sum(row["n"] for row in rows) > 1
 
 

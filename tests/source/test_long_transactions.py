@@ -157,7 +157,7 @@ happenings = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(history=st.lists(happenings, min_size=3, max_size=15), phase=st.integers(0, LOG_EVERY))
 def test_no_version_that_stays_is_lost_however_long_it_was_open(little, history, phase):
     org, sink, log = little.Org(), little.Sink(), little.Log()

@@ -210,7 +210,7 @@ class Small:
             assert began - self.visible_at[name] < WIDE
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     history=st.lists(
         st.one_of(beats, beats, beats, beats, saves, saves, waits, cycles, crashes), min_size=20, max_size=50

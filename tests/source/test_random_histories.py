@@ -69,7 +69,7 @@ class History:
         assert not missed
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(history=histories)
 def test_every_visible_version_is_published_once_and_none_twice(little, history):
     told = History(little)

@@ -70,7 +70,7 @@ def test_readers_wait_for_no_batch_and_see_whole_batches_only(store: PostgresSto
     with PostgresReader(url) as reader:
         seen = told(store, ["users", "events"])
         with store.transaction() as tx:
-            tx.delete("events", "source", ["/salesforce/00D000000000001EAA"])
+            tx.delete("events", "source", ["/salesforce/00D000000000001EAA", "/product"])
             tx.update("users", "user_id", "email", {"003000000000001AAA": None})
             assert ask(reader, "SELECT count(*) AS n FROM events") == [{"n": len(seen["events"])}]
         assert ask(reader, "SELECT count(*) AS n FROM events") == [{"n": 0}]
@@ -99,7 +99,8 @@ def test_who_was_overtaken_while_it_waited_for_its_turn_writes_nothing(url: str)
     late.join(SECONDS)
 
     assert len(caught) == 1
-    assert len(told(second, ["captures"])["captures"]) == len(before)
+    captures = [entry for entry in before if entry.stream.startswith("crm.")]
+    assert len(told(second, ["captures"])["captures"]) == len(captures)
     first.close()
     second.close()
 

@@ -18,7 +18,7 @@ from integration.stream.embedded import embedded
 CaptureMaker = Callable[..., dict[str, Any]]
 Waiter = Callable[..., None]
 
-_ALSO_ON_A_CLUSTER = ("publishing", "dead_letters", "groups", "finding", "inspecting", "trimming")
+_ALSO_ON_A_CLUSTER = ("publishing", "dead_letters", "groups", "finding", "inspecting", "trimming", "product_events")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

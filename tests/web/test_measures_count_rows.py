@@ -179,7 +179,7 @@ def test_a_worker_shows_what_it_does_and_two_share_nothing(settings: Settings) -
     assert "headrace_captures_stored_total" in of_consumer - of_poller
     assert "headrace_redis_up" in of_poller & of_consumer
     assert value(poller, "headrace_build_info", role="poller", version=_version(poller)) == 1
-    web = {name for name, _ in samples(made(settings, role="web", polls=False, consumes=False))}
+    web = {name for name, _ in samples(made(settings, role="web", polls=False, consumes=False, takes=False))}
     assert {n for n in web if n.startswith("headrace_")} == {
         "headrace_ready", "headrace_start_timestamp_seconds", "headrace_build_info",
     }  # fmt: skip

@@ -39,8 +39,8 @@ _SQL_TYPES: Mapping[ColumnType, str] = {
 class Known:
     """What the writer remembers of its own catalog between transactions; forgotten at every rollback."""
 
-    columns: dict[str, dict[str, Digits | None]] = field(default_factory=dict)
-    """Table -> column -> shape of a decimal, None for other types; all names in lower case."""
+    columns: dict[str, dict[str, Digits | None]] | None = None
+    """Table -> column -> shape of a decimal, None for other types; all names in lower case. None: not read yet."""
     filled: set[str] = field(default_factory=set)
     """Tables that are known to hold rows."""
     views: dict[str, str] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class Known:
 
     def forget(self) -> None:
         """Forget everything: what a rolled-back transaction created is not there."""
-        self.columns.clear()
+        self.columns = None
         self.filled.clear()
         self.views.clear()
         self.users_fit = False
@@ -68,7 +68,7 @@ class DuckDBTransaction:
         if not there:
             listed = ", ".join(f"{identifier(c.name)} {_sql_type(c)}" for c in columns)
             self._con.execute(f"CREATE TABLE {table_name(table)} ({listed})")
-            self._known.columns[table.lower()] = {c.name.lower(): _shape(c) for c in columns}
+            there.update({c.name.lower(): _shape(c) for c in columns})
             self._known.users_fit = False
             return
         for column in columns:
@@ -311,24 +311,24 @@ class DuckDBTransaction:
         return True
 
     def _columns(self, table: str) -> dict[str, Digits | None]:
-        lower = table.lower()
-        if lower not in self._known.columns:
-            self._known.columns[lower] = self._read_columns(lower)
-        return self._known.columns[lower]
+        if self._known.columns is None:
+            self._known.columns = self._read_columns()
+        return self._known.columns.setdefault(table.lower(), {})
 
-    def _read_columns(self, table: str) -> dict[str, Digits | None]:
-        schema, dot, name = table.rpartition(".")
+    def _read_columns(self) -> dict[str, dict[str, Digits | None]]:
+        """Read the columns of all tables: to look into the catalog costs the same for one."""
         sql = (
-            "SELECT lower(column_name), data_type, numeric_precision, numeric_scale FROM duckdb_columns() "
-            "JOIN duckdb_tables() USING (table_oid, schema_oid, database_oid) "
-            "WHERE duckdb_columns.database_name = current_database() "
-            "AND lower(duckdb_columns.schema_name) = ? AND lower(duckdb_columns.table_name) = ?"
+            "SELECT lower(schema_name), lower(table_name), lower(column_name), data_type, numeric_precision, "
+            "numeric_scale FROM duckdb_columns() JOIN duckdb_tables() USING (table_oid, schema_oid, database_oid, "
+            "schema_name, table_name) WHERE duckdb_columns.database_name = current_database()"
         )
-        found = self._table(sql, [schema if dot else "main", name])
-        return {
-            column: Digits(precision, scale) if kind.startswith("DECIMAL") else None
-            for column, kind, precision, scale in zip(*(c.to_pylist() for c in found.columns), strict=True)
-        }
+        found: dict[str, dict[str, Digits | None]] = {}
+        for schema, table, column, kind, precision, scale in zip(
+            *(c.to_pylist() for c in self._table(sql).columns), strict=True
+        ):
+            name = table if schema == "main" else f"{schema}.{table}"
+            found.setdefault(name, {})[column] = Digits(precision, scale) if kind.startswith("DECIMAL") else None
+        return found
 
     def _states(self, object_name: str, ids: str) -> list[State]:
         found = self._table(

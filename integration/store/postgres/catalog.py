@@ -34,6 +34,7 @@ _KEYS: Mapping[str, Sequence[str]] = {
     "events": ("event_id",),
     "headrace.states": ("object", "record_id"),
     "headrace.people": ("user_id",),
+    "headrace.sightings": ("product_id",),
     "headrace.positions": ("stream",),
     "headrace.meta": ("key",),
 }
@@ -45,8 +46,12 @@ _INDEXES: Mapping[str, Sequence[str]] = {
     "captures": ("(object, record_id)", "(capture_id)", "USING brin (stored_at)"),
     "headrace.memberships": ("(record_id)", "(alias)", "(target_id)"),
     "headrace.people": ("(account_id)", "(opportunity_id)"),
+    "headrace.sightings": ("(follows)", "(email_key)"),
 }
 """What batches, replays and a person's timeline are looked up by; each costs something with every write."""
+_UPDATED = ("users", "headrace.states", "headrace.people", "headrace.sightings")
+_FILLED_PERCENT = 75
+"""Of the pages of rows that are updated, raw ones too: the new version finds room beside the old one."""
 
 _READ_COLUMNS = (
     "SELECT a.attname FROM pg_catalog.pg_attribute AS a JOIN pg_catalog.pg_class AS c ON c.oid = a.attrelid "
@@ -124,10 +129,16 @@ class Catalog:
             self._known.indexed.add((table, column))
         return expression
 
+    def key_of(self, table: str) -> tuple[str, ...]:
+        """Return the primary key that headrace gives a table; empty for one without."""
+        columns = self.columns(table)
+        return tuple(_KEYS.get(table) or (("id",) if table.startswith("salesforce.") and "id" in columns else ()))
+
     def _create(self, table: str, columns: Sequence[str], names: Sequence[str]) -> None:
         key = _KEYS.get(table) or (("id",) if table.startswith("salesforce.") and "id" in names else ())
         made = [*columns, f"PRIMARY KEY ({', '.join(map(identifier, key))})"] if key else columns
-        self._run(f"CREATE TABLE {table_name(table)} ({', '.join(made)})")
+        room = f" WITH (fillfactor = {_FILLED_PERCENT})" if table in _UPDATED or table.startswith("salesforce.") else ""
+        self._run(f"CREATE TABLE {table_name(table)} ({', '.join(made)}){room}")
         for indexed in _INDEXES.get(table, ()):
             self._run(f"CREATE INDEX ON {table_name(table)} {indexed}")
 

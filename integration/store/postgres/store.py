@@ -33,6 +33,18 @@ _TABLES = (
 )
 
 
+_AT_WORK = (
+    # What a batch looks up lies in memory as a rule. At the price of a disk that has to turn, the planner reads whole
+    # tables instead, and the larger they are the more a change costs.
+    "SELECT set_config('random_page_cost', '1.1', false)",
+    # Two to three times quicker than the default, where the server was built with it.
+    (
+        "SELECT set_config(name, 'lz4', false) FROM pg_catalog.pg_settings "
+        "WHERE name = 'default_toast_compression' AND 'lz4' = ANY(enumvals)"
+    ),
+)
+
+
 class _Asking:
     """Answers SQL over connections that can't write."""
 
@@ -256,6 +268,8 @@ class PostgresStore(_Asking):
         try:
             if self._as_owner:
                 ownership.take(con, self._sessions.address)
+            for statement in _AT_WORK:
+                con.execute(statement.encode())
         except BaseException:
             con.close()
             raise

@@ -65,6 +65,9 @@ class PostgresTransaction(PostgresReading):
         stage = _staged(table, columns, rows)
         last = arrow.last_of_each_key(stage, key)
         kept = stage if last is None else stage.take(last)
+        if self._catalog.key_of(table) == tuple(key):
+            self._merge(table, key, kept, stage)
+            return
         kinds = [self._kind(stage.schema.field(name).type) for name in key]
         arrays = ", ".join(f"${place}::{kind}[]" for place, kind in enumerate(kinds, 1))
         same = " AND ".join(f"t.{identifier(name)} = k.k{place}" for place, name in enumerate(key, 1))
@@ -74,6 +77,21 @@ class PostgresTransaction(PostgresReading):
             [kept.column(name).cast(pa.string()).to_pylist() for name in key],
         )
         self._copy(table, kept, handed=stage)
+
+    def _merge(self, table: str, key: Sequence[str], kept: pa.Table, handed: pa.Table) -> None:
+        """Insert rows, or update those with their key where they lie: while there is room on its page, a row that is
+        updated needs no new entry in any index."""
+        listed = self._catalog.listed(table, kept.column_names)
+        staged = self._stage(table, kept, handed=handed)
+        self._run(
+            f"INSERT INTO {table_name(table)} ({listed}) SELECT {listed} FROM {staged} "
+            f"ON CONFLICT ({', '.join(map(identifier, key))}) DO UPDATE SET {self._replaced(table)}"
+        )
+
+    def _replaced(self, table: str) -> str:
+        """Return the assignments that give a row all its columns anew; one that nobody fills becomes null."""
+        names = map(identifier, self._catalog.columns(table).values())
+        return ", ".join(f"{name} = EXCLUDED.{name}" for name in names)
 
     def differing(
         self, table: str, key: str, keys: Iterable[str], columns: Sequence[Column], rows: Sequence[Row]
@@ -117,7 +135,7 @@ class PostgresTransaction(PostgresReading):
         )
         return [row[0] for row in found]
 
-    def _stage(self, table: str, stage: pa.Table) -> str:
+    def _stage(self, table: str, stage: pa.Table, *, handed: pa.Table | None = None) -> str:
         """Fill a table of this session, of the same types as the table's, and return its name.
 
         It is kept from one transaction to the next: making one writes to the server's catalog.
@@ -134,7 +152,7 @@ class PostgresTransaction(PostgresReading):
             self._known.stages[table] = shape
         else:
             self._run(f"TRUNCATE {name}")
-        self._copy(table, stage, into=name)
+        self._copy(table, stage, into=name, handed=handed)
         return name
 
     def delete(self, table: str, column: str, values: Iterable[str]) -> None:
@@ -195,15 +213,11 @@ class PostgresTransaction(PostgresReading):
         names = [one.name for one in self._run(f"{made} SELECT * FROM made LIMIT 0", [ids]).description or ()]
         listed = ", ".join(map(identifier, names))
         old, new = (", ".join(f"{side}.{identifier(name)}" for name in names) for side in ("u", "n"))
-        # A column that nobody fills any more becomes null.
-        every = ", ".join(
-            f"{identifier(n)} = EXCLUDED.{identifier(n)}" for n in self._catalog.columns("users").values()
-        )
         written = self._run(
             f"{made} INSERT INTO users ({listed}) SELECT {new} FROM made AS n "
             f"LEFT JOIN users AS u ON u.user_id = n.user_id "
             f"WHERE u.user_id IS NULL OR ROW({old}) IS DISTINCT FROM ROW({new}) "
-            f"ON CONFLICT (user_id) DO UPDATE SET {every}",
+            f"ON CONFLICT (user_id) DO UPDATE SET {self._replaced('users')}",
             [ids],
         )
         deleted = self._run(

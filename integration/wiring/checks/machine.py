@@ -92,10 +92,11 @@ def open_files(settings: Settings) -> Iterator[Check]:
 def _files_with_secrets(settings: Settings) -> set[Path]:
     """Find the settings file and the secret files that a secret came from: an origin is a path or a variable."""
     found = set()
-    for section in ("salesforce", "web"):
+    for section in ("salesforce", "web", "product"):
         values = getattr(settings, section)
         for name in type(values).model_fields:
-            if isinstance(getattr(values, name), SecretStr):
+            value = getattr(values, name)
+            if isinstance(value, SecretStr) or (isinstance(value, list) and value):
                 found.add(Path(settings.origin(section, name)))
     return {path for path in found if path.is_file()}
 
