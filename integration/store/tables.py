@@ -149,7 +149,7 @@ FIXED: Mapping[str, Sequence[Column]] = {
 """Every table that is there from the start."""
 
 SCHEMAS_OF_TABLES: Sequence[str] = ("headrace", "salesforce")
-VIEWS: Sequence[str] = ("accounts", "user_events")
+VIEWS: Sequence[str] = ("accounts", "user_events", "sessions", "touches", "user_touches")
 """Views of headrace's own; no event may take their names."""
 
 

@@ -19,6 +19,7 @@ from integration.sandbox.model import FieldDef, ObjectDef
 from integration.stream import inspect
 from integration.stream.connection import connect
 from integration.stream.product import publish
+from integration.wiring.report import report
 
 Found = Callable[..., Any]
 
@@ -220,6 +221,46 @@ UPDATES = {
     "Account": ("Industry", "Media", "SELECT DISTINCT sfdc_account_industry FROM users WHERE account_id = '{}'"),
 }
 NAMES = {"Opportunity": "Opportunity Stage Changed"}
+
+
+def test_s1_09_s1_10_visits_sign_ups_and_revenue_per_campaign(company: Any) -> None:
+    contacts = addresses(company, "Contact")
+    leads = [one for one in addresses(company, "Lead") if one not in contacts]
+    account_of = {r["Email"].strip().lower(): r["AccountId"] for r in company.org.records("Contact") if r["Email"]}
+    won: dict[str, Decimal] = {}
+    for deal in company.org.records("Opportunity"):
+        if deal["IsWon"] and not deal["IsDeleted"] and deal["AccountId"]:
+            won[deal["AccountId"]] = won.get(deal["AccountId"], Decimal(0)) + Decimal(str(deal["Amount"] or 0))
+    expected = {}
+    for campaign in CAMPAIGNS:
+        came = [one for one in (*contacts, *leads) if CAMPAIGNS[crc32(one.encode()) % 4] == campaign]
+        known = [one for one in came if crc32(one.encode()) % 5]
+        signed_up = [one for one in known if one in contacts]
+        accounts = {account_of[one] for one in signed_up} - {None}
+        expected[campaign] = (
+            len(came),
+            len(came),
+            len(signed_up),
+            len(accounts),
+            sum(account in won for account in accounts),
+            sum(won.get(account, Decimal(0)) for account in accounts),
+        )
+    rows = {row.pop("campaign"): tuple(row.values()) for row in company.query(report("campaigns").sql)}
+    assert rows == expected
+    assert sum(row[-1] for row in rows.values()) > 0
+
+
+@pytest.mark.parametrize("name", ["channels", "landing-pages", "sign-ups"])
+def test_s1_07_every_report_adds_up_to_the_same_people_and_revenue(name: str, company: Any) -> None:
+    rows = company.query(report(name).sql)
+    [signed_up] = company.query("SELECT count(DISTINCT user_id) AS n FROM sign_up")
+    counted = "people" if name == "sign-ups" else "sign_ups"
+    assert sum(row[counted] for row in rows) == signed_up["n"]
+    [paid] = company.query(
+        """SELECT sum(sfdc_opportunity_won_amount) AS amount FROM accounts
+           WHERE account_id IN (SELECT users.account_id FROM users JOIN sign_up USING (user_id))"""
+    )
+    assert sum(row["won_amount"] for row in rows) == paid["amount"] > 0
 
 
 @pytest.mark.parametrize("name", UPDATES)

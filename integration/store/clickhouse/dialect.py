@@ -197,6 +197,15 @@ def _trim(node: Any) -> Any:
     return shown
 
 
+def _part(node: Any) -> Any:
+    """Give the n-th part of a text: of none where there is no text, and empty where there is no such part."""
+    text = exp.Anonymous(this="assumeNotNull", expressions=[node.this.copy()])
+    parts = exp.Anonymous(this="splitByString", expressions=[node.args["delimiter"], text])
+    part = exp.Anonymous(this="arrayElement", expressions=[parts, node.args["part_index"]])
+    unknown = exp.Anonymous(this="isNull", expressions=[node.this])
+    return exp.Anonymous(this="if", expressions=[unknown, exp.null(), part])
+
+
 def _joined_texts(node: Any) -> Any:
     """Join texts in an order: ClickHouse's own function for it knows none."""
     if not isinstance(node.this, exp.Order):
@@ -232,6 +241,7 @@ _TRANSLATIONS: dict[type[exp.Expression], Callable[[Any], Any]] = {
     exp.JSONExtract: _json,
     exp.JSONExtractScalar: _json,
     exp.Trim: _trim,
+    exp.SplitPart: _part,
     exp.GroupConcat: _joined_texts,
     exp.GenerateSeries: _days,
     # What lower() and upper() mean here is ASCII alone.
