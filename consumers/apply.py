@@ -108,6 +108,8 @@ class Applied:
     """Of what polls have shown and is stored now."""
     seconds: float = 0.0
     """From taking up the batch to its commit."""
+    at: str = ""
+    """When its rejects were given up, as the store has it."""
 
     def add(self, other: "Applied") -> None:
         """Add up."""
@@ -222,8 +224,9 @@ class Flattener:
     def _attempt(
         self, entries: Sequence[Entry], unfit: Mapping[str, str], given_up: Sequence[Reject], judge: Judge, again: bool
     ) -> Applied:
-        applied = Applied(entries=len(given_up) + len(entries), rejects=[r for r in given_up if self._is_new(r.entry)])
         now = self._now()
+        rejects = [r for r in given_up if self._is_new(r.entry)]
+        applied = Applied(entries=len(given_up) + len(entries), rejects=rejects, at=now)
         fresh = [e for e in entries if again or self._is_new(e)]
         passed = [*(r.entry for r in applied.rejects), *fresh]
         applied.seen_again += applied.entries - len(passed)

@@ -55,7 +55,6 @@ class Intake:
     ) -> None:
         self._client = client
         self._flattener = flattener
-        self._now = now
         self._on_applied = on_applied
         self._at_once = at_once
         self._letters = Letters(client, flattener.transaction, now)
@@ -184,8 +183,7 @@ class Intake:
         for stream, offset in last.items():
             self._trimmer.note(stream, offset, counts[stream])
         try:
-            now = self._now()
-            self._letters.bury([reject.letter(now) for reject in applied.rejects])
+            self._letters.bury([reject.letter(applied.at) for reject in applied.rejects])
         finally:
             self._on_applied(applied)
         self._since_trim += len(entries)

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final
 
 import structlog
 from pydantic import ValidationError
 
-from integration.core import naming, product
+from integration.core import exactjson, naming, product
 from integration.core.identity import Record, normal_email
 from integration.core.product import Sighting
 from integration.store import tables
@@ -16,6 +17,9 @@ from schemas import ProductEvent
 
 log = structlog.get_logger()
 
+_LONGEST_VIEW: Final = 63
+"""What every store can call a view."""
+_NUL: Final = "\x00"
 _MOST_NAMES: Final = 1_000
 """A product that makes up a name for every event would fill the store with views."""
 _CONNECTED: Final = (
@@ -25,15 +29,21 @@ _CONNECTED: Final = (
 
 
 def read(payload: bytes) -> dict[str, Any]:
-    """Return a product event as a plain dict. Raises ValueError that says what is wrong with it."""
+    """Return a product event as a plain dict, its numbers with every digit. Raises ValueError, saying what is wrong."""
     try:
-        event = ProductEvent.model_validate_json(payload)
+        ProductEvent.model_validate_json(payload)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise ValueError(f"{'.'.join(map(str, first['loc'])) or 'data'}: {first['msg']}") from None
-    if not (event.user_id or event.anonymous_id):
+    data: dict[str, Any] = exactjson.loads(payload)
+    ids = [data[name] for name in ("id", "user_id", "anonymous_id", "previous_id", "name") if data[name]]
+    if any(_NUL in one for one in ids):
+        raise ValueError("an id or the name has the character U+0000")
+    if not (data["user_id"] or data["anonymous_id"]):
         raise ValueError("it has neither a user id nor an anonymous id")
-    return event.model_dump()
+    # The door writes milliseconds; whoever else writes such entries may not, and what is compared must look the same.
+    data["time"] = datetime.fromisoformat(data["time"]).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return data
 
 
 @dataclass(slots=True)
@@ -51,7 +61,8 @@ class Product:
     """Takes product events; remembers which event names have their views."""
 
     def __init__(self) -> None:
-        self._named: set[str] = set()
+        self._names: dict[str, set[str]] | None = None
+        """View -> the event names that it stands for: `Sign Up` and `sign_up` are two names of one view."""
 
     def take(self, tx: Transaction, events: Sequence[Mapping[str, Any]], now: str) -> Taken:
         """Leave out what the store has, note who was seen, and make the rows; they are to be written once their users
@@ -61,25 +72,40 @@ class Product:
         if not fresh:
             return taken
         taken.events = [product.event_row(data, now) for data in fresh]
-        self._ensure_views(tx, (row["name"] for row in taken.events))
+        self._ensure_views(tx, {row["name"] for row in taken.events})
         _note(tx, product.sightings(fresh), taken)
         return taken
 
     def forget(self) -> None:
         """Forget what a transaction that failed may have made."""
-        self._named.clear()
+        self._names = None
 
-    def _ensure_views(self, tx: Transaction, names: Iterable[str]) -> None:
-        for name in sorted(set(names) - self._named):
-            if len(self._named) >= _MOST_NAMES:
-                log.warning("no view for this event", detail=f"{_MOST_NAMES:,} names have theirs; it is in events")
-                return
-            self._named.add(name)
-            view = naming.view_name(name)
+    def _ensure_views(self, tx: Transaction, names: set[str]) -> None:
+        new = set(names)
+        if self._names is None:
+            self._names = {}
+            for row in tx.rows("SELECT DISTINCT name, origin = 'product' AS is_told FROM events"):
+                self._names.setdefault(naming.view_name(row["name"]), set()).add(row["name"])
+                new |= {row["name"]} if row["is_told"] else set()
+            stale = {naming.view_name(name) for name in new}
+        else:
+            stale = {v for v in map(naming.view_name, new) if not self._names.get(v, set()) >= _of(v, new)}
+        for view in sorted(stale):
+            if len(view) > _LONGEST_VIEW or (view not in self._names and len(self._names) >= _MOST_NAMES):
+                log.warning(
+                    "no view for this event", detail="its name is too long, or too many have theirs: see events"
+                )
+                continue
+            known = self._names.setdefault(view, set())
+            known |= _of(view, new)
             try:
-                tx.ensure_view(view, tables.product_event_view(name))
+                tx.ensure_view(view, tables.product_event_view(known))
             except ValueError:
                 log.warning("no view for this event", view=view, detail="a table has that name; it is in events")
+
+
+def _of(view: str, names: Iterable[str]) -> set[str]:
+    return {name for name in names if naming.view_name(name) == view}
 
 
 def _fresh(tx: Transaction, events: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -29,6 +29,22 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             metafunc.parametrize(f"{name}_seed", range(first, first + metafunc.config.getoption(f"--{name}-seeds")))
 
 
+SHARED = ("sample",)
+"""What is dear to make, and shared by several modules."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have those that share something dear run in one process: else each of them makes it anew."""
+    for item in items:
+        if not isinstance(item, pytest.Function) or item.get_closest_marker("xdist_group"):
+            continue
+        found = {name: defs[-1].scope for name, defs in item._fixtureinfo.name2fixturedefs.items()}
+        shared = next((name for name in SHARED if name in found), None)
+        if shared or "module" in found.values():
+            item.add_marker(pytest.mark.xdist_group(shared or item.path.name))
+
+
 @pytest.fixture(scope="session")
 def postgres(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """Start a PostgreSQL cluster, once for the tests of this process that ask for one."""

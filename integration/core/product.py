@@ -23,6 +23,7 @@ _NAMES: Final[Mapping[str, str]] = {
     "alias": "Alias Created",
 }
 _EMAIL: Final = "email"
+_LONGEST_EMAIL: Final = 320
 _USER: Final = "product_user_id"
 
 
@@ -125,10 +126,15 @@ def _told(data: Mapping[str, Any]) -> Sequence[Sighting]:
     # Of a group it is the group that traits tell of.
     traits = {name: (at, value) for name, value in data["traits"].items()} if data["type"] == "identify" else {}
     email = traits.get(_EMAIL, ("", None))[1]
-    shown, since = (email, at) if normal_email(email) else (None, "")
+    shown, since = (email, at) if _is_email(email) else (None, "")
     told = [Sighting(user or anonymous, at, bool(user), shown, since, traits=traits)]
     followers = {one for one in (anonymous, previous) if one and one != user} if user else set()
     return told + [Sighting(one, at, follows=user, follows_at=at) for one in sorted(followers)]
+
+
+def _is_email(value: Any) -> bool:
+    # Whatever else it is: what no mailbox can be called must not become a key.
+    return normal_email(value) is not None and len(value) <= _LONGEST_EMAIL and value.isprintable()
 
 
 def _by_time(told: tuple[str, Any]) -> tuple[str, bytes]:

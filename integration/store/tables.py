@@ -178,10 +178,11 @@ _TOLD_AROUND: Mapping[str, str] = {
 """Where a product event says how somebody came: column of its view -> place in the context that its client sent."""
 
 
-def product_event_view(name: str) -> str:
-    """Return the SELECT of the view of a product event's name."""
+def product_event_view(names: Iterable[str]) -> str:
+    """Return the SELECT of the view of a product event: of all names that the view's own name stands for."""
     around = (f"properties->>'$.context.{place}' AS {column}" for column, place in _TOLD_AROUND.items())
-    return f"SELECT *, {', '.join(around)} FROM events WHERE name = {literal(name)}"
+    listed = ", ".join(literal(name) for name in sorted(names))
+    return f"SELECT *, {', '.join(around)} FROM events WHERE name IN ({listed})"
 
 
 def names() -> Iterable[str]:

@@ -25,7 +25,7 @@ WRITTEN: tuple[str, ...] = (
 """Tables of which every batch writes some first and some last."""
 
 
-_CUTS = {DuckDBStore: (0, 2), PostgresStore: (1, 2), ClickHouseStore: (0, 7)}
+_CUTS = {DuckDBStore: (0, 4), PostgresStore: (2, 4), ClickHouseStore: (0, 17)}
 """Where the first batch is broken off, and after how many steps the next one."""
 
 

@@ -7,6 +7,7 @@ import pytest
 from batches import batches, flattener, product_event, record, told
 
 from consumers.apply import Entry
+from consumers.bisect import InARow, in_parts
 from integration.store.answers import ask
 from integration.store.protocol import Store
 
@@ -91,6 +92,43 @@ def test_every_event_has_a_view_that_tells_how_somebody_came(store: Store) -> No
         ("u-1", "spring", "ads", None, "https://example.org/"),
         ("u-2", None, None, None, None),
     ]
+
+
+def test_names_that_differ_in_letters_only_share_a_view(store: Store) -> None:
+    worker = flattener(store)
+    worker.apply([product_event(1, "01-18T09:00:00", name="Sign Up", user_id="u-1")])
+    worker.apply([product_event(2, "01-18T09:01:00", name="sign_up", user_id="u-2")])
+    flattener(store).apply([product_event(3, "01-18T09:02:00", name="Sign-up", user_id="u-3")])
+    found = ask(store, "SELECT user_id FROM sign_up ORDER BY user_id")
+    assert [row["user_id"] for row in found] == ["u-1", "u-2", "u-3"]
+
+
+def test_odd_ids_and_names_stop_nobody(store: Store) -> None:
+    odd = [
+        product_event(1, "01-18T09:00:00", name="💥", user_id="u-1"),
+        product_event(2, "01-18T09:00:00", name="Users", user_id="u-1"),
+        product_event(3, "01-18T09:00:00", name="N" * 500, user_id="u" * 1_000),
+        product_event(4, "01-18T09:00:00", name="a\x00b", user_id="u-1"),
+        product_event(5, "01-18T09:00:00", name="Run", user_id="u\x00"),
+        product_event(6, "01-18T09:00:00", "identify", user_id="u-1", traits={"email": "a\x00@example.com"}),
+        product_event(7, "01-18T09:00:00", "identify", user_id="u-1", traits={"email": "a" * 5_000 + "@example.com"}),
+        product_event(8, "01-18T09:00:00", name="Run", user_id="u-1", properties={"n": "0.12345678901234567890"}),
+    ]
+    worker = flattener(store)
+    with worker.transaction() as tx:
+        row = InARow(500, tx)
+    rejects = {reject.entry.offset for applied in in_parts(worker, odd, row) for reject in applied.rejects}
+    assert rejects <= {"4-0", "5-0", "6-0"}
+    assert {"m1", "m2", "m3", "m7", "m8"} <= events(store).keys()
+    assert ask(store, "SELECT email FROM users WHERE user_id = 'u-1'") == [{"email": None}]
+
+
+def test_numbers_of_properties_keep_every_digit(store: Store) -> None:
+    one = product_event(1, "01-18T09:00:00", name="Paid", user_id="u-1")
+    payload = one.fields[b"data"].replace(b'"properties":{}', b'"properties":{"amount":1234567890123456.78}')
+    flattener(store).apply([one._replace(fields={b"data": payload})])
+    [row] = ask(store, "SELECT properties::VARCHAR AS properties FROM events")
+    assert '"amount":1234567890123456.78' in row["properties"]
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import SystemRandom
 
 import redis
 from deployed import ROOT, SECRETS, Container
@@ -44,10 +45,12 @@ exec "$@"
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
+    """Return a port that nobody listens on, and that no connection is given meanwhile (those get higher ones)."""
+    while True:
+        with socket.socket() as listening, suppress(OSError):
+            port = SystemRandom().randrange(12_000, 30_000)
+            listening.bind(("127.0.0.1", port))
+            return port
 
 
 @dataclass

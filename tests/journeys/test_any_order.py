@@ -43,7 +43,7 @@ def captured(found_for_all: Found) -> tuple[Any, list[Capture], dict[str, bytes]
 
 
 @settings(
-    max_examples=2, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=1, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(seed=st.integers(0, 10_000), batch=st.integers(15, 400))
 def test_whatever_the_order_of_streams_and_the_size_of_batches_the_tables_are_the_same(

@@ -241,6 +241,7 @@ def test_a_formula_that_moved_since_is_not_set_back(found: Found) -> None:
 # --- beside a worker --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_beside_a_worker_that_polls_living_traffic_the_store_equals_the_org(found: Found) -> None:
     company = found(accounts=4, HEADRACE_POLL__INTERVAL_SECONDS="0.3", HEADRACE_WEB__PORT="0")
     turn, steps = threading.Lock(), iter(range(40))

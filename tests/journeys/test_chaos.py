@@ -33,7 +33,11 @@ def strikes(pytestconfig: pytest.Config) -> int:
     return int(pytestconfig.getoption("--chaos-strikes"))
 
 
-@pytest.mark.parametrize("layout", [TWO, WITH_STANDBY], ids=["poller and consumer", "two that stand by"])
+@pytest.mark.parametrize(
+    "layout",
+    [WITH_STANDBY, pytest.param(TWO, marks=pytest.mark.slow)],
+    ids=["two that stand by", "poller and consumer"],
+)
 def test_a_night_of_kills_and_faults_loses_and_doubles_nothing(
     layout: dict[str, tuple[str, ...]],
     chaos_seed: int,

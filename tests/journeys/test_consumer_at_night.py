@@ -385,7 +385,9 @@ def delete_everything(client: Client, company: Any) -> None:
     client.flushall()
 
 
-@pytest.mark.parametrize("accident", [delete_streams, delete_everything], ids=["DEL", "FLUSHALL"])
+@pytest.mark.parametrize(
+    "accident", [pytest.param(delete_streams, marks=pytest.mark.slow), delete_everything], ids=["DEL", "FLUSHALL"]
+)
 def test_a_worker_outlives_the_loss_of_its_streams(accident: Callable[[Client, Any], None], found: Found) -> None:
     company = found(accounts=3, HEADRACE_POLL__INTERVAL_SECONDS="0.2", HEADRACE_WEB__PORT="0")
     with company.shell.start("run") as running, connect(company.settings.redis.url) as client:

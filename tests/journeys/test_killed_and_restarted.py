@@ -94,7 +94,7 @@ def survives_kills(found: Found, server: str, seed: int, rounds: int) -> None:
     assert any(killed)
 
 
-@pytest.mark.parametrize(("server", "seed"), [("external", 1), ("embedded", 2)])
+@pytest.mark.parametrize(("server", "seed"), [pytest.param("external", 1, marks=pytest.mark.slow), ("embedded", 2)])
 def test_a_sync_killed_at_any_moment_loses_and_doubles_nothing(server: str, seed: int, found: Found) -> None:
     survives_kills(found, server, seed, rounds=1)
 

@@ -403,6 +403,7 @@ def test_what_the_archive_has_forgotten_stays_told(copy: Copy) -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_streams_give_a_store_restored_from_a_copy_what_it_lacks(found: Found, tmp_path: Path) -> None:
     company = found(accounts=3, seed=4)
     company.sync()

@@ -44,6 +44,7 @@ def told(done: Done) -> Any:
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_changes_can_be_asked_for_while_the_worker_owns_the_store(found: Found) -> None:
     company = found(accounts=4, **QUICK)
     contact = company.org.insert("Contact", {"LastName": "Reyes", "Email": "Bea.Reyes@Example.com", "Title": "CTO"})

@@ -64,6 +64,7 @@ def test_after_any_history_and_any_trouble_a_sync_and_a_sweep_leave_no_differenc
     assert patiently(partial(sweep, company.settings)).is_equal
 
 
+@pytest.mark.slow
 def test_without_a_sweep_only_what_a_sweep_alone_can_see_is_missing(
     found: Found, soak_seed: int, operations: int
 ) -> None:

@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from compare import assert_equal
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -21,6 +22,7 @@ def test_after_a_first_sync_the_store_equals_the_org(found: Found) -> None:
     assert_equal(company)
 
 
+@pytest.mark.slow
 def test_after_rounds_of_mixed_edits_the_store_equals_the_org(found: Found) -> None:
     company = found(accounts=10)
     company.sync()
