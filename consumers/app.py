@@ -145,6 +145,12 @@ class Consumer:
         async with self._turn:
             return await asyncio.to_thread(work, self._flattener)
 
+    async def refresh_marts(self, *, until: Callable[[], bool] = lambda: False) -> None:
+        """Bring the marts up to date, a part at a time, so that no batch waits for all of it; stop early once `until`
+        says so. Raises what the store raises."""
+        while not until() and await self.between_batches(lambda flattener: flattener.marts.refresh()):
+            pass
+
     async def tidy(self) -> None:
         """Note in the store what became of dead letters, and trim the streams; every few seconds, and at the end.
 

@@ -17,6 +17,7 @@ from consumers import letters
 from consumers.catalogs import Catalogs
 from consumers.history import Histories
 from consumers.known import Memory, state_row
+from consumers.marts import Marts, note_stale
 from consumers.people import Projected, name_users, write_people
 from consumers.product import Product, Taken
 from consumers.product import read as read_product
@@ -30,6 +31,7 @@ from integration.core.image import Image
 from integration.core.refold import stays
 from integration.errors import FencedError
 from integration.store import tables
+from integration.store.marts import PERSON
 from integration.store.protocol import Misfit, Store, Transaction
 from integration.stream.entry import about, readable, traceparents
 from integration.stream.names import PRODUCT_STREAM, offset_key
@@ -157,6 +159,7 @@ class Flattener:
             }
             self._catalogs = Catalogs(tx, rules.enrich, rules.names, fetch_schema, rules.dropped)
             self._histories = Histories(tx, rules.dropped)
+        self.marts = Marts(self.transaction, lambda: self._catalogs.shape, now)
         self.replayer = Replayer(
             self.transaction, self._catalogs, self._histories, self._memory, rules, rules.dropped, now
         )
@@ -327,8 +330,8 @@ class Flattener:
         applied.users = projected.users
         self._write_events(tx, outcomes, projected.user_of, applied)
         _write_product_events(tx, taken, projected, applied)
-        if outcomes:
-            self._retell(tx, outcomes, latest, projected.user_of, applied, now)
+        retold = self._retell(tx, outcomes, latest, projected.user_of, applied, now) if outcomes else []
+        _note_stale(tx, latest.values(), [*applied.happened, *retold], projected.handed_over, now)
         # History rows don't change any more: in memory they would only take the place of records that do.
         return [one for one in latest.values() if history.parent_of(one.object) is None]
 
@@ -415,13 +418,14 @@ class Flattener:
         user_of: Mapping[str, str],
         applied: Applied,
         now: str,
-    ) -> None:
+    ) -> Sequence[Mapping[str, Any]]:
         """Let the history of these records tell what polling has not, now that the polled changes are stored."""
         told = self._histories.retell(tx, [o for _, o in outcomes], latest, self._catalogs, self._memory, now)
         name_users(tx, (*told.events, *told.changes), user_of)
         told.write(tx)
         applied.events += len(told.is_news)
         applied.happened += told.is_news
+        return told.events
 
 
 def _write_product_events(tx: Transaction, taken: Taken, projected: Projected, applied: Applied) -> None:
@@ -430,6 +434,25 @@ def _write_product_events(tx: Transaction, taken: Taken, projected: Projected, a
     applied.stored += len(taken.events)
     applied.events += len(taken.events)
     applied.happened += taken.events
+
+
+def _note_stale(
+    tx: Transaction,
+    images: Iterable[Image],
+    events: Iterable[Mapping[str, Any]],
+    handed_over: Iterable[str],
+    now: str,
+) -> None:
+    """Note for the marts whose records, and whose events, are others now."""
+    stale: dict[str, set[str]] = {PERSON: {*handed_over}}
+    for one in images:
+        stale.setdefault(one.object, set()).add(one.record_id)
+    for event in events:
+        if event["origin"] == "product":
+            stale[PERSON].add(event["user_id"])
+        else:
+            stale.setdefault(event["object"], set()).add(event["record_id"])
+    note_stale(tx, stale, now)
 
 
 def _stored_epoch(tx: Transaction) -> int:

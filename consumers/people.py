@@ -34,6 +34,8 @@ class Projected:
 
     users: int = 0
     user_of: dict[str, str] = field(default_factory=dict)
+    handed_over: set[str] = field(default_factory=set)
+    """Users who have got or lost events of earlier batches, by an alias that has changed hands."""
 
 
 def write_people(
@@ -49,7 +51,7 @@ def write_people(
     records = close_over(tx, reached.stitch, reached.emails)
     people = identity.stitch(records, match_email=rules.match_email, max_cluster=rules.max_cluster)
     shared = identity.shared_mailboxes(records.values(), rules.max_cluster)
-    done.user_of = moved | _write_identities(tx, people, shared, records, reached.emails)
+    done.user_of = moved | _write_identities(tx, people, shared, records, reached.emails, done.handed_over)
     deals = _deals(tx, records.values())
     rows = [project.person_row(person, deals) for person in people]
     gone = records.keys() - {row["user_id"] for row in rows}
@@ -118,7 +120,12 @@ def _deals(tx: Transaction, records: Iterable[Record]) -> Deals:
 
 
 def _write_identities(
-    tx: Transaction, people: Sequence[Person], shared: set[str], records: Mapping[str, Record], old_emails: set[str]
+    tx: Transaction,
+    people: Sequence[Person],
+    shared: set[str],
+    records: Mapping[str, Record],
+    old_emails: set[str],
+    handed_over: set[str],
 ) -> dict[str, str]:
     """Replace the aliases of these records, e-mails given up included; point earlier events at their people of now."""
     rows = identity.identities(people, shared)
@@ -133,19 +140,25 @@ def _write_identities(
     tx.append("identities", tables.IDENTITIES, [new[alias] for alias in differing if alias in new])
     user_of = {alias: row["user_id"] for alias, row in new.items()}
     moved = {a: user_of.get(a) for a in differing if (old.get(a) or {}).get("user_id") != user_of.get(a)}
-    _repoint(tx, moved)
+    for alias in _repoint(tx, moved):
+        both = (old.get(alias) or {}).get("user_id"), moved[alias]
+        handed_over.update(user for user in both if user is not None)
     return user_of
 
 
-def _repoint(tx: Transaction, moved: Mapping[str, str | None]) -> None:
-    """Give earlier events of these aliases their present user; most new aliases have no earlier event."""
+def _repoint(tx: Transaction, moved: Mapping[str, str | None]) -> set[str]:
+    """Give earlier events of these aliases their present user; return the aliases that have earlier events: most new
+    ones have none."""
+    told: set[str] = set()
     if not moved:
-        return
+        return told
     for table in ("events", "changes"):
         there = tx.rows(f"SELECT DISTINCT alias FROM {table} WHERE alias = any(?)", [sorted(moved)])
         stale = {row["alias"]: moved[row["alias"]] for row in there}
         if stale:
             tx.update(table, "alias", "user_id", stale)
+        told |= stale.keys()
+    return told
 
 
 def _same_alias(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> bool:

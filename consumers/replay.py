@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 from consumers.catalogs import Catalogs
 from consumers.history import Histories
 from consumers.known import Memory, state_row
+from consumers.marts import note_stale
 from consumers.people import IdentityRules, Projected, name_users, people_ids, write_people
 from consumers.reach import Reach, reach
 from integration.core import history, identity, image, naming
@@ -20,6 +21,7 @@ from integration.core.image import Image
 from integration.core.refold import Refolded, Told, all_stays, refold
 from integration.core.retained import retained
 from integration.store import tables
+from integration.store.marts import PERSON
 from integration.store.protocol import Misfit, Transaction
 from integration.stream.names import offset_key
 
@@ -204,7 +206,9 @@ class Replayer:
         self._catalogs.committed()
 
     def _people(self, tx: Transaction, reached: Reach) -> Projected:
-        return write_people(tx, reached, self._catalogs, self._rules, only_differing=True)
+        done = write_people(tx, reached, self._catalogs, self._rules, only_differing=True)
+        note_stale(tx, {PERSON: done.handed_over}, self._now())
+        return done
 
     def _read(self, tx: Transaction, object_name: str, ids: Sequence[str], done: Replayed) -> Batch:
         told: dict[str, list[Told]] = {}
@@ -279,6 +283,7 @@ class Replayer:
             images = (one for i in differing for one in (were.get(i), batch.latest[i]) if one is not None)
             parents = {one.fields[key] for one in images if one.fields.get(key)}
             self._retell(tx, parent, parents, {}, {}, done)
+            note_stale(tx, {parent: parents}, self._now())
             return
         ids = batch.ids if follow else sorted(differing)
         projected = Projected()
@@ -288,6 +293,7 @@ class Replayer:
         done.users = projected.users
         self._write_events(tx, batch, projected.user_of, done)
         self._retell(tx, batch.object, batch.ids, batch.latest, projected.user_of, done)
+        note_stale(tx, {batch.object: batch.ids}, self._now())
 
     def _write_records(self, tx: Transaction, batch: Batch) -> tuple[set[str], dict[str, Image]]:
         """Bring state, raw row and memberships to what they should be; return the records of which one was not, and

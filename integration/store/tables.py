@@ -126,6 +126,30 @@ SIGHTINGS: Sequence[Column] = (
 )
 """What product events tell of each product id (integration.core.product.Sighting). Times are text, to the letter."""
 META: Sequence[Column] = _texts("key", "value")
+STALE: Sequence[Column] = (*_texts("kind", "key"), *_times("since"))
+"""Keys that the marts are to be worked out anew for (integration.store.marts). One may stand there more than once."""
+
+_WAYS: Sequence[Column] = _texts(
+    "utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content", "referrer", "landing_page"
+)
+MARTS: Mapping[str, Sequence[Column]] = {
+    "sessions": (
+        *_texts("session_id", "user_id"), *_times("time", "ended_at"), *_numbers("events"), *_WAYS,
+    ),
+    "touches": (
+        *_texts("touch_id", "user_id"), *_times("time"), *_texts("channel"), *_WAYS,
+        *_numbers("place", "place_from_last", "place_from_last_campaign"),
+    ),
+    "daily_activity": (
+        *_texts("user_id"), Column("day", ColumnType.DATE), *_texts("name"), *_numbers("events"),
+        *_times("first_at", "last_at"),
+    ),
+    "opportunity_stage_history": (
+        *_texts("opportunity_id"), *_numbers("place"), *_texts("stage"), *_times("since", "until"),
+        *_texts("stage_before"),
+    ),
+}  # fmt: skip
+"""The tables of the marts: worked out from the others, and not until somebody has time for it."""
 
 FIXED: Mapping[str, Sequence[Column]] = {
     "users": (*USERS, *ROLL_UPS),
@@ -145,11 +169,13 @@ FIXED: Mapping[str, Sequence[Column]] = {
     "headrace.people": PEOPLE,
     "headrace.sightings": SIGHTINGS,
     "headrace.meta": META,
+    "headrace.stale": STALE,
+    **MARTS,
 }
 """Every table that is there from the start."""
 
 SCHEMAS_OF_TABLES: Sequence[str] = ("headrace", "salesforce")
-VIEWS: Sequence[str] = ("accounts", "user_events", "sessions", "touches", "user_touches")
+VIEWS: Sequence[str] = ("accounts", "user_events", "user_touches")
 """Views of headrace's own; no event may take their names."""
 
 

@@ -333,6 +333,7 @@ async def drain_while(
         while not await asyncio.to_thread(_empty, streams, consumer):
             await _either(asyncio.sleep(_LOOK_SECONDS), consumer)
         await consumer.tidy()
+        await _either(consumer.refresh_marts(), consumer)
     finally:
         stop.set()
         await consumer.stop()
@@ -356,6 +357,7 @@ async def consume_for_ever(
             for name in await asyncio.to_thread(parts.stream_names, settings, streams.client):
                 await consumer.follow(name)
             await _either(consumer.tidy(), consumer)
+            await _either(consumer.refresh_marts(until=stopping.done), consumer)
             await _either(asyncio.wait({stopping}, timeout=_NEW_STREAMS_SECONDS), consumer)
     finally:
         stopping.cancel()

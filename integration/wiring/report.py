@@ -1,4 +1,4 @@
-"""The named reports: SQL files in integration/marts, whose first line says in a comment what they tell."""
+"""The named reports: SQL files in integration/reports, whose first line says in a comment what they tell."""
 
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -24,7 +24,7 @@ class Report:
 
 def names() -> list[str]:
     """List the names of the reports. Reads no file."""
-    folder = files("integration").joinpath("marts")
+    folder = files("integration").joinpath("reports")
     return sorted(one.name.removesuffix(".sql") for one in folder.iterdir() if one.name.endswith(".sql"))
 
 
@@ -54,6 +54,6 @@ def in_words_of_store(settings: "Settings", one: Report) -> Report:
 
 
 def _read(name: str) -> Report:
-    text = files("integration").joinpath("marts", f"{name}.sql").read_text("utf-8")
+    text = files("integration").joinpath("reports", f"{name}.sql").read_text("utf-8")
     first, _, sql = text.partition("\n")
     return Report(name, first.removeprefix(_COMMENT), sql.rstrip())

@@ -21,7 +21,7 @@ from integration.store.protocol import Store
 from integration.wiring import replay_plan
 
 FOLDERS = [Path(consumers.__path__[0]), *(Path(integration.__path__[0]) / name for name in ("wiring", "cli", "web"))]
-MARTS = sorted((Path(integration.__path__[0]) / "marts").glob("*.sql"))
+REPORTS = sorted((Path(integration.__path__[0]) / "reports").glob("*.sql"))
 BEGINS = re.compile(r"\s*(?:SELECT|WITH|DESCRIBE)\s+\S")
 SOQL = re.compile(r"^SELECT (?:Id FROM|\{listed\})")
 PART = re.compile(r"\{([^{}]+)\}")
@@ -175,9 +175,9 @@ def test_a_statement_of_the_code_runs(file: str, text: str, announced: Store) ->
         assert isinstance(ask(announced, sql), list)
 
 
-@pytest.mark.parametrize("mart", MARTS, ids=[mart.stem for mart in MARTS])
-def test_a_report_runs(mart: Path, announced: Store) -> None:
-    assert isinstance(ask(announced, mart.read_text("utf-8")), list)
+@pytest.mark.parametrize("report", REPORTS, ids=[report.stem for report in REPORTS])
+def test_a_report_runs(report: Path, announced: Store) -> None:
+    assert isinstance(ask(announced, report.read_text("utf-8")), list)
 
 
 @pytest.mark.parametrize("since", [None, "2026-01-01T00:00:00Z"])

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from consumers.marts import Marts
 from integration.core import exactjson
 from integration.store import tables
 from integration.store.answers import ask
+from integration.store.projection import Shape
 from integration.store.protocol import Store
 
 START = datetime(2026, 1, 1, 9, tzinfo=UTC)
@@ -46,6 +48,9 @@ def page(referrer: str | None = None, url: str = "https://www.example.com/") -> 
 def write(store: Store, events: list[Event]) -> None:
     with store.transaction() as tx:
         tx.append("events", tables.EVENTS, events)
+    marts = Marts(store.transaction, Shape, lambda: at(0))
+    while marts.refresh():
+        pass
 
 
 def sessions(store: Store) -> list[tuple[str, str, int]]:

@@ -42,6 +42,11 @@ _KEYS: Mapping[str, Sequence[str]] = {
     "headrace.people": ("user_id",),
     "headrace.sightings": ("product_id",),
     "headrace.meta": ("key",),
+    "headrace.stale": ("key", "kind"),
+    "sessions": ("user_id", "session_id"),
+    "touches": ("user_id", "touch_id"),
+    "daily_activity": ("user_id", "day", "name"),
+    "opportunity_stage_history": ("opportunity_id", "place"),
 }
 _TYPES: Mapping[ColumnType, str] = {
     ColumnType.TEXT: "String",

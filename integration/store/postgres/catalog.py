@@ -47,6 +47,10 @@ _INDEXES: Mapping[str, Sequence[str]] = {
     "headrace.memberships": ("(record_id)", "(alias)", "(target_id)"),
     "headrace.people": ("(account_id)", "(opportunity_id)"),
     "headrace.sightings": ("(follows)", "(email_key)"),
+    "sessions": ("(user_id)",),
+    "touches": ("(user_id)",),
+    "daily_activity": ("(user_id)", "(day)"),
+    "opportunity_stage_history": ("(opportunity_id)",),
 }
 """What batches, replays and a person's timeline are looked up by; each costs something with every write."""
 _UPDATED = ("users", "headrace.states", "headrace.people", "headrace.sightings")

@@ -7,6 +7,7 @@ WITH came AS (
         split_part(split_part(lower(referrer), '://', 2), '/', 1) AS host,
         split_part(split_part(lower(landing_page), '://', 2), '/', 1) AS own_host
     FROM sessions
+    WHERE {among:user_id}
 ),
 known AS (
     SELECT

@@ -1,0 +1,117 @@
+"""The marts of a store, kept up to date by those keys whose rows have changed since."""
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, Final
+
+from integration.store import marts, tables
+from integration.store.marts import MARTS, PERSON, SAME, Mart
+from integration.store.projection import Shape
+from integration.store.protocol import Reading, Transaction
+
+KEYS_AT_ONCE: Final = 1_000
+"""Keys of one transaction: batches wait for as long as these take."""
+_DEFINED: Final = "SELECT value FROM headrace.meta WHERE key = ?"
+_NEXT: Final = "SELECT DISTINCT key FROM headrace.stale ORDER BY key LIMIT {limit:d}"
+_KINDS: Final = "SELECT DISTINCT kind, key FROM headrace.stale WHERE key = any(?)"
+_PEOPLE: Final = (
+    "SELECT DISTINCT user_id AS key FROM events WHERE origin = 'product' AND user_id > ? ORDER BY 1 LIMIT {limit:d}"
+)
+
+
+def note_stale(tx: Transaction, stale: Mapping[str, Iterable[str]], now: str) -> None:
+    """Note by kind the keys whose rows may have changed; nothing of kinds that no mart looks at."""
+    told = ((kind, key) for kind in sorted(marts.KINDS & stale.keys()) for key in sorted({*stale[kind]}))
+    rows = [{"kind": kind, "key": key, "since": now} for kind, key in told]
+    if rows:
+        tx.append("headrace.stale", tables.STALE, rows)
+
+
+class Marts:
+    """Refreshes the marts of one store, in transactions of its present owner, a part at a time."""
+
+    def __init__(
+        self,
+        transaction: Callable[[], AbstractContextManager[Transaction]],
+        shape: Callable[[], Shape],
+        now: Callable[[], str],
+    ) -> None:
+        self._begin = transaction
+        self._shape = shape
+        self._now = now
+        self._defined: Shape | None = None
+        """The shape of which it is known that the marts are worked out from it, in the way of now."""
+
+    def refresh(self, *, limit: int = KEYS_AT_ONCE) -> int:
+        """Bring the next stale keys up to date; return how many they were, 0 when nothing is stale.
+
+        Raises what the store raises; then nothing of this part is stored, and the next call tries it again.
+        """
+        self._define()
+        with self._begin() as tx:
+            keys = [row["key"] for row in tx.rows(_NEXT.format(limit=limit))]
+            if not keys:
+                return 0
+            by_kind: dict[str, list[str]] = {}
+            for row in tx.rows(_KINDS, [keys]):
+                by_kind.setdefault(row["kind"], []).append(row["key"])
+            for mart in MARTS:
+                self._refresh(tx, mart, by_kind)
+            tx.delete("headrace.stale", "key", keys)
+        return len(keys)
+
+    def _refresh(self, tx: Transaction, mart: Mart, stale: dict[str, list[str]]) -> None:
+        keys: set[str] = set()
+        for kind, reached in mart.stale.items():
+            keys |= _reached(tx, reached, stale.get(kind, ()))
+        if not keys:
+            return
+        sql, times = mart.some(self._shape())
+        rows = tx.rows(sql, [sorted(keys)] * times)
+        tx.make_equal(mart.name, mart.key, keys, mart.columns, rows)
+
+    def _define(self) -> None:
+        """Note everything as stale that a mart needs which is worked out in another way than it was."""
+        shape = self._shape()
+        if shape is self._defined:
+            return
+        wanted = {f"mart {mart.name}": mart.fingerprint(shape) for mart in MARTS}
+        with self._begin() as tx:
+            new = [mart for mart in MARTS if _value(tx, f"mart {mart.name}") != wanted[f"mart {mart.name}"]]
+        for kind in sorted({next(iter(mart.stale)) for mart in new}):
+            self._note_all(kind)
+        if new:
+            with self._begin() as tx:
+                rows = [{"key": key, "value": value} for key, value in wanted.items()]
+                tx.upsert("headrace.meta", ("key",), tables.META, rows)
+        self._defined = shape
+
+    def _note_all(self, kind: str) -> None:
+        """Note all keys of a kind, a page at a time: who is broken off begins again, for the marts' marks come last."""
+        after = ""
+        while True:
+            with self._begin() as tx:
+                keys = all_keys(tx, kind, after, KEYS_AT_ONCE * 10)
+                if not keys:
+                    return
+                note_stale(tx, {kind: keys}, self._now())
+                after = keys[-1]
+
+
+def all_keys(tx: Reading, kind: str, after: str, limit: int) -> list[str]:
+    """List the next keys of a kind behind one."""
+    if kind != PERSON:
+        return [record_id for record_id, _ in tx.known_ids(kind, after=after, limit=limit)]
+    return [row["key"] for row in tx.rows(_PEOPLE.format(limit=limit), [after])]
+
+
+def _reached(tx: Transaction, reached: str, keys: Collection[str]) -> set[str]:
+    if reached == SAME or not keys:
+        return {*keys}
+    rows: list[dict[str, Any]] = tx.rows(reached, [sorted(keys)] * reached.count("?"))
+    return {row["key"] for row in rows if row["key"] is not None}
+
+
+def _value(tx: Reading, key: str) -> str | None:
+    found = tx.rows(_DEFINED, [key])
+    return str(found[0]["value"]) if found else None

@@ -1,0 +1,104 @@
+"""A mart that was refreshed key by key holds what its SELECT says, whatever came when."""
+
+from datetime import UTC, datetime, timedelta
+from random import Random
+
+import pytest
+from batches import batches, flattener, product_event
+
+from consumers.apply import Entry, Flattener
+from integration.core import exactjson
+from integration.store import tables
+from integration.store.answers import ask
+from integration.store.marts import MARTS
+from integration.store.projection import Shape
+from integration.store.protocol import Store
+
+OPPORTUNITY = frozenset({"id", "stagename", "createddate"})
+SHAPE = Shape({"Opportunity": OPPORTUNITY})
+"""What the marts read of the org in `batches`."""
+
+
+def refreshed(worker: Flattener) -> int:
+    """Refresh until nothing is stale, and return how many keys that took."""
+    keys = 0
+    while count := worker.marts.refresh():
+        keys += count
+    return keys
+
+
+def rows(store: Store, sql: str) -> list[bytes]:
+    return sorted(exactjson.dumps({name: str(row[name]) for name in sorted(row)}) for row in ask(store, sql))
+
+
+def assert_equal_to_their_definitions(store: Store, shape: Shape) -> None:
+    for mart in MARTS:
+        listed = ", ".join(f'"{column.name}"' for column in mart.columns)
+        defined = f"SELECT {listed} FROM ({mart.everything(shape)}) AS defined"
+        assert rows(store, f"SELECT {listed} FROM {mart.name}") == rows(store, defined), mart.name
+
+
+def visits(seed: int) -> list[Entry]:
+    """Return two hundred events of a few browsers and users, who turn out to be one another now and then."""
+    luck = Random(seed)
+    found = []
+    for number in range(200):
+        at = (datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=luck.randrange(20_000))).strftime("%m-%dT%H:%M:%S")
+        who = luck.choice(["anonymous", "user", "both"])
+        ids = {"anonymous_id": f"a-{luck.randrange(8)}"} if who != "user" else {}
+        ids |= {"user_id": f"u-{luck.randrange(5)}"} if who != "anonymous" else {}
+        kind = luck.choice(["track", "page", "page", "identify"])
+        traits = {"email": luck.choice(["ann@example.com", "bo@example.com"])} if kind == "identify" else {}
+        campaign = {"campaign": {"name": luck.choice(["spring", "launch"])}} if luck.random() < 0.3 else {}
+        found.append(product_event(number, at, kind, "Run Query", context=campaign, traits=traits, **ids))
+    return found
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_refreshed_in_any_parts_they_hold_what_they_are_defined_as(store: Store, seed: int) -> None:
+    luck, worker = Random(seed), flattener(store)
+    before, since = batches()
+    stories = [*before, *visits(seed), *since]
+    while stories:
+        size = luck.randrange(1, 90)
+        worker.apply(stories[:size])
+        del stories[:size]
+        for _ in range(luck.randrange(3)):
+            worker.marts.refresh(limit=luck.choice([1, 3, 1_000]))
+        if luck.random() < 0.3:
+            worker = flattener(store)
+    refreshed(worker)
+    assert_equal_to_their_definitions(store, SHAPE)
+    assert len(ask(store, "SELECT * FROM touches")) > 50
+
+
+def test_only_what_has_changed_is_worked_out_again(store: Store) -> None:
+    worker = flattener(store)
+    worker.apply(visits(7))
+    people = len(ask(store, "SELECT DISTINCT user_id FROM events WHERE origin = 'product'"))
+    assert refreshed(worker) == people
+    worker.apply([product_event(900, "02-01T00:00:00", "page", "Pricing", user_id="u-1")])
+    assert refreshed(worker) == 1
+    assert refreshed(worker) == 0
+    assert_equal_to_their_definitions(store, Shape())
+
+
+def test_who_takes_the_store_over_goes_on_where_the_last_one_was(store: Store) -> None:
+    worker = flattener(store)
+    worker.apply(visits(3))
+    assert worker.marts.refresh(limit=2) == 2
+    people = len(ask(store, "SELECT DISTINCT user_id FROM events WHERE origin = 'product'"))
+    assert refreshed(flattener(store)) == people - 2
+    assert_equal_to_their_definitions(store, Shape())
+
+
+def test_a_mart_that_is_worked_out_in_another_way_is_made_anew(store: Store) -> None:
+    worker = flattener(store)
+    worker.apply(visits(5))
+    refreshed(worker)
+    with store.transaction() as tx:
+        tx.delete("daily_activity", "user_id", ["u-1", "u-2"])
+        tx.upsert("headrace.meta", ("key",), tables.META, [{"key": "mart daily_activity", "value": "another"}])
+    assert refreshed(flattener(store)) > 0
+    assert_equal_to_their_definitions(store, Shape())
+    assert refreshed(flattener(store)) == 0
