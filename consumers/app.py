@@ -148,8 +148,9 @@ class Consumer:
     async def refresh_marts(self, *, until: Callable[[], bool] = lambda: False) -> None:
         """Bring the marts up to date, a part at a time, so that no batch waits for all of it; stop early once `until`
         says so. Raises what the store raises."""
-        while not until() and await self.between_batches(lambda flattener: flattener.marts.refresh()):
-            pass
+        done: int | None = None
+        while done != 0 and not until():
+            done = await self.between_batches(lambda flattener: flattener.marts.refresh())
 
     async def tidy(self) -> None:
         """Note in the store what became of dead letters, and trim the streams; every few seconds, and at the end.

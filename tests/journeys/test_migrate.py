@@ -118,15 +118,20 @@ def contents(settings: Settings, names: list[str]) -> dict[str, Counter[str]]:
             "\\u0000", "\\ufffd"
         )
 
-    own = ("epoch", "schema_version")
+    own = ("epoch", "schema_version", "mart ")
     with open_reader(settings.store.url) as reader:
         rows = {name: ask(reader, f"SELECT * FROM {name}") for name in names}
-    return {name: Counter(text(row) for row in found if row.get("key") not in own) for name, found in rows.items()}
+    return {
+        name: Counter(text(row) for row in found if not str(row.get("key")).startswith(own))
+        for name, found in rows.items()
+    }
 
 
 def everything(lived: Any) -> list[str]:
     raw = lived.query("SELECT table_name AS name FROM duckdb_tables() WHERE schema_name = 'salesforce'")
-    return [*tables.FIXED, *VIEWS, *(f"salesforce.{row['name']}" for row in raw)]
+    # Marts are worked out by whoever works in a store next.
+    fixed = [name for name in tables.FIXED if name not in (*tables.MARTS, "headrace.stale")]
+    return [*fixed, *VIEWS, *(f"salesforce.{row['name']}" for row in raw)]
 
 
 def assert_same(lived: Any, one: Settings, other: Settings) -> None:

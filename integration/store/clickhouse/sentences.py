@@ -1,6 +1,5 @@
 """ClickHouse's errors as one sentence each: what happened, and what to do. By number: the texts change."""
 
-import difflib
 import re
 from collections.abc import Callable, Sequence
 
@@ -8,6 +7,7 @@ from integration.errors import ConfigError, HeadraceError, MissingStoreError, Ru
 from integration.store.clickhouse import layout
 from integration.store.clickhouse.connecting import ClickHouseError
 from integration.store.clickhouse.guard import READING_ONLY
+from integration.store.hints import did_you_mean
 from integration.store.protocol import RefusedError
 
 UNKNOWN_TABLE = 60
@@ -136,10 +136,4 @@ def first_line(error: Exception) -> str:
 
 
 def _meant(name: str, tables: Sequence[str]) -> str:
-    # With and without the schema: `contact` for `salesforce.contact`, `salesforce.user` for `users`.
-    wanted = name.lower().rpartition(".")[2]
-    close = difflib.get_close_matches(wanted, [table.rpartition(".")[2].lower() for table in tables], n=3)
-    meant = [table for one in close for table in tables if table.rpartition(".")[2].lower() == one]
-    if meant:
-        return f" Did you mean {' or '.join(dict.fromkeys(meant[:3]))}?"
-    return " SHOW TABLES lists what is there."
+    return did_you_mean(name, tables) or " SHOW TABLES lists what is there."

@@ -1,6 +1,5 @@
 """DuckDB's errors as one sentence each: what happened, and what to do."""
 
-import difflib
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -10,6 +9,7 @@ import duckdb
 
 from integration.errors import ConfigError, HeadraceError, MissingStoreError, RunError, UnreachableError, UsageError
 from integration.store.duckdb.guard import READING_ONLY
+from integration.store.hints import did_you_mean
 from integration.store.ownership import StoreOwnedError
 from integration.store.protocol import RefusedError
 
@@ -131,10 +131,4 @@ def _hint(text: str) -> str:
 
 
 def _meant(name: str, tables: Sequence[str]) -> str:
-    # With and without the schema: `contact` for `salesforce.contact`, `salesforce.user` for `users`.
-    wanted = name.lower().rpartition(".")[2]
-    close = difflib.get_close_matches(wanted, [table.rpartition(".")[2].lower() for table in tables], n=3)
-    meant = [table for one in close for table in tables if table.rpartition(".")[2].lower() == one]
-    if meant:
-        return f" Did you mean {' or '.join(dict.fromkeys(meant[:3]))}?"
-    return " SHOW ALL TABLES lists what is there."
+    return did_you_mean(name, tables) or " SHOW ALL TABLES lists what is there."

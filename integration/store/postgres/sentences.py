@@ -1,7 +1,6 @@
 """PostgreSQL's errors as one sentence each: what happened, and what to do. They go by its codes: its words are in the
 language of the server, and may show values."""
 
-import difflib
 import re
 from collections.abc import Callable, Sequence
 
@@ -9,6 +8,7 @@ import psycopg
 from psycopg import errors
 
 from integration.errors import ConfigError, HeadraceError, MissingStoreError, RunError, UnreachableError, UsageError
+from integration.store.hints import did_you_mean
 from integration.store.postgres.address import Address, gone
 from integration.store.postgres.guard import READING_ONLY
 from integration.store.protocol import RefusedError
@@ -131,10 +131,4 @@ def _place(error: psycopg.Error, sql: str) -> str:
 
 
 def _meant(name: str, tables: Sequence[str]) -> str:
-    # With and without the schema: `contact` for `salesforce.contact`, `salesforce.user` for `users`.
-    wanted = name.lower().rpartition(".")[2]
-    close = difflib.get_close_matches(wanted, [table.rpartition(".")[2].lower() for table in tables], n=3)
-    meant = [table for one in close for table in tables if table.rpartition(".")[2].lower() == one]
-    if meant:
-        return f" Did you mean {' or '.join(dict.fromkeys(meant[:3]))}?"
-    return _LISTED
+    return did_you_mean(name, tables) or _LISTED
