@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +62,9 @@ _SECONDS = 30.0
 class Cluster:
     """A server of one's own, and its databases."""
 
-    def __init__(self, folder: Path, binaries: Path) -> None:
+    def __init__(self, folder: Path, binaries: Path, settings: Mapping[str, str] = _SETTINGS) -> None:
         self.folder = folder
+        self._settings = settings
         told = _output([binaries / "postgres", "--version"])
         self.version = int(re.findall(r"\d+", told)[0])
         self._binaries = binaries
@@ -117,7 +118,7 @@ class Cluster:
 
     def start(self) -> None:
         """Start the server, and wait until it answers."""
-        settings = [word for name, value in _SETTINGS.items() for word in ("-c", f"{name}={value}")]
+        settings = [word for name, value in self._settings.items() for word in ("-c", f"{name}={value}")]
         words = [self._binaries / "postgres", "-D", self.folder / "data", "-k", self.folder, *settings]
         with (self.folder / "log").open("ab") as log:
             self._keeper = subprocess.Popen(
@@ -159,7 +160,7 @@ def name_of(url: str) -> str:
 
 
 @contextlib.contextmanager
-def running(binaries: Path | None = None) -> Iterator[Cluster]:
+def running(binaries: Path | None = None, **settings: str) -> Iterator[Cluster]:
     """Start a cluster, of these binaries or of those that are found, and remove all of it at the end."""
     # Not in pytest's folder: the path of a Unix socket may have a hundred characters.
     folder = Path(tempfile.mkdtemp(prefix="headrace-pg-"))
@@ -167,7 +168,8 @@ def running(binaries: Path | None = None) -> Iterator[Cluster]:
         if not os.geteuid():
             os.chown(folder, pwd.getpwnam("nobody").pw_uid, -1)
         folder.chmod(0o755)
-        cluster = Cluster(folder, _usable([binaries] if binaries else _candidates(), folder))
+        found = _usable([binaries] if binaries else _candidates(), folder)
+        cluster = Cluster(folder, found, _SETTINGS | settings)
         cluster.create()
         cluster.start()
         try:
