@@ -264,6 +264,6 @@ def _working_hours(at: datetime, rng: random.Random) -> datetime:
     return at.replace(hour=rng.randint(7, 18), minute=rng.randint(0, 59), second=rng.randint(0, 59), microsecond=0)
 
 
-def people_of(calls: Iterable[Call]) -> int:
+def users_of(calls: Iterable[Call]) -> int:
     """Count the users in calls."""
     return len({call["userId"] for call in calls if "userId" in call})

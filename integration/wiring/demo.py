@@ -10,35 +10,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-import structlog
-
-from integration.errors import RunError, UsageError
+from integration.errors import UsageError
 from integration.sandbox.clock import RealClock
 from integration.sandbox.export import load_export
 from integration.sandbox.org import Org
-from integration.sandbox.product import ProductTraffic, history, people_of
-from integration.sandbox.product_client import ProductClient, ProductRefusedError, keep_sending
 from integration.sandbox.server import SandboxServer
 from integration.sandbox.traffic import Traffic
 from integration.sandbox.world import build_world
 from integration.settings import Settings, load
 from integration.store.answers import ask
 from integration.stream.embedded import embedded, running_url
-from integration.wiring import reading
-from integration.wiring.intake import intake
-from integration.wiring.measures import Measures
-from integration.wiring.owner import WorkerDoor
-from integration.wiring.report import report
-
-log = structlog.get_logger()
+from integration.wiring import demo_product, reading
 
 _MARK = ".headrace-demo"
 """Only a directory that holds this file is ever emptied."""
 
 _KEY = "sandbox-key"
-
-_DOOR_SECONDS = 20.0
-"""So long the door for product events may say that it can't just now."""
 
 _SETTINGS = """\
 # Written by `headrace demo`: the sandbox org that it starts, and a store of its own.
@@ -96,17 +83,6 @@ SELECT time, name, via, (SELECT string_agg(c.field || ': ' || coalesce(c.old_val
          || coalesce(c.new_value, '-'), ', ' ORDER BY c.field) FROM changes c WHERE c.event_id = e.event_id) AS changed
 FROM user_events e WHERE user_id = '{user_id}' ORDER BY time DESC, event_id LIMIT 12"""
 
-USERS_OF_THE_PRODUCT = """\
-WITH used AS (
-  SELECT user_id, max(time) AS last_used, count(*) FILTER (WHERE time >= now() - INTERVAL 30 DAY) AS uses,
-         count(*) FILTER (WHERE time < now() - INTERVAL 90 DAY AND time >= now() - INTERVAL 120 DAY) AS uses_before
-  FROM run_query GROUP BY 1
-)
-SELECT coalesce(sfdc_account_account_type, '(no account)') AS account_type, count(*) AS people,
-       count(DISTINCT account_id) AS accounts, count(*) FILTER (WHERE uses > 0) AS active_30d,
-       sum(uses) AS queries_30d, sum(uses_before) AS queries_90_days_earlier, max(last_used) AS last_used
-FROM used JOIN users USING (user_id) GROUP BY 1 ORDER BY queries_30d DESC, people DESC, account_type"""
-
 _LIVELIEST = """\
 SELECT user_id FROM users JOIN (SELECT user_id, count(*) AS n FROM events WHERE name NOT LIKE '%Created'
   AND user_id IS NOT NULL GROUP BY 1) USING (user_id)
@@ -130,31 +106,6 @@ class View:
     rows: list[dict[str, Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class Product:
-    """The product of the invented company, and the key that its browsers send with."""
-
-    org: Org
-    seed: int
-    key: str = field(repr=False)
-
-    def calls(self) -> list[dict[str, Any]]:
-        """Return what its browsers have told so far."""
-        return history(self.org, seed=self.seed, ends_at=self.org.clock.now())
-
-    def client(self, url: str, *, stop: threading.Event | None = None, patience: float | None = None) -> ProductClient:
-        """Return a client that sends to the door at `url`."""
-        return ProductClient(url, self.key, stop=stop, patience=patience)
-
-
-def _keep_using(product: Product, url: str, every_seconds: float, stop: threading.Event) -> None:
-    with product.client(url, stop=stop) as client:
-        try:
-            keep_sending(client, ProductTraffic(product.org, seed=product.seed), stop, every_seconds)
-        except ProductRefusedError as error:
-            log.warning("what happens in the product is not heard of any more", detail=str(error))
-
-
 @dataclass(slots=True)
 class Demo:
     """A running sandbox org, and the settings under which headrace works on it."""
@@ -164,7 +115,7 @@ class Demo:
     told: dict[str, int]
     """What the org holds: object -> records."""
     _traffic: Traffic
-    _product: "Product | None" = None
+    _product: demo_product.Product | None = None
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def happen(self, operations: int) -> list[str]:
@@ -180,30 +131,12 @@ class Demo:
     def tell_of_product(self) -> tuple[int, int]:
         """Send what people have done in the company's product so far through a worker's door; return how many calls
         there were, and of how many users: none, where the org is an export. Raises RunError."""
-        if self._product is None:
-            return 0, 0
-        calls = self._product.calls()
-        with self._door() as url, self._product.client(url, patience=_DOOR_SECONDS) as client:
-            try:
-                return client.send(calls), people_of(calls)
-            except ProductRefusedError as error:
-                raise RunError(str(error)) from None
+        return self._product.tell(self.settings) if self._product is not None else (0, 0)
 
     def keep_using(self, url: str, every_seconds: float) -> None:
         """Let somebody use the product every now and then, until the demo ends; the worker's door is at `url`."""
         if self._product is not None:
-            args = (self._product, url, every_seconds, self._stop)
-            threading.Thread(target=_keep_using, args=args, name="product", daemon=True).start()
-
-    @contextmanager
-    def _door(self) -> Iterator[str]:
-        """Open a worker's door that takes product events and nothing else; what it takes waits in the streams."""
-        measures = Measures(self.settings, role="web", polls=False, consumes=False)
-        with (
-            intake(self.settings, measures) as taking,
-            WorkerDoor(self.settings, intake=taking, port=0, has_store=False) as door,
-        ):
-            yield door.url
+            self._product.keep_telling(url, every_seconds, self._stop)
 
     def people(self) -> int:
         """Return how many people the store has."""
@@ -249,20 +182,8 @@ def _views(ask: Callable[[str], list[dict[str, Any]]]) -> list[View]:
             sql = PERSONAS.format(kind=kind, name=name, revenue=revenue, customers=customers)
             views.append(View(f"{who}: {name} x industry, revenue once per person and once per account", sql, ask(sql)))
     if ask("SELECT 1 FROM events WHERE origin = 'product' LIMIT 1"):
-        views += [View(title, sql, ask(sql)) for title, sql in _of_product()]
+        views += [View(title, sql, ask(sql)) for title, sql in demo_product.questions()]
     return views
-
-
-def _of_product() -> list[tuple[str, str]]:
-    """Return the questions about the product, of a company that has one."""
-    campaigns = report("campaigns")
-    return [
-        (campaigns.sentence.rstrip("."), campaigns.sql),
-        (
-            "Who uses the product: people who ran queries in the last 30 days, and 90 days before that",
-            USERS_OF_THE_PRODUCT,
-        ),
-    ]
 
 
 @contextmanager
@@ -300,7 +221,7 @@ def demo(
             {n: c for n, c in told.items() if c},
             Traffic(org, world, seed=seed),
             # What people of an export do is not for us to invent.
-            Product(org, seed, write_key) if world is not None else None,
+            demo_product.Product(org, seed, write_key) if world is not None else None,
         )
         try:
             yield running
