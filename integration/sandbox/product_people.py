@@ -59,7 +59,7 @@ class House:
         level = 0.9 if at < since + TRIAL else 0.1
         if self.signed is not None and at >= self.signed:
             months = (at - max(self.signed, since)) / _MONTH
-            level = max(level if at < since + TRIAL else 0.0, min(1.5, 0.3 + 0.1 * months))
+            level = max(level if at < since + TRIAL else 0.0, min(1.6, 0.4 + 0.2 * months))
         for from_when in (self.fades_from, self.left - FADING if self.left is not None else None):
             if from_when is not None and at > from_when:
                 level *= max(0.04, 1 - (at - from_when) / FADING)
@@ -92,7 +92,7 @@ class Member:
         if self.house is None:
             return (0.9 if at < self.joined + TRIAL else 0.05) * self.eager
         level = self.house.level(at, self.joined)
-        if self.house.deals and at > ends_at - TRIAL:
+        if self.house.deals and self.house.left is None and at > ends_at - TRIAL:
             level = max(level, 0.35)
         return level * self.eager
 
