@@ -106,7 +106,6 @@ def test_the_campaigns_it_shows_are_those_of_an_independent_count(ended: tuple[S
     assert {name: tuple(row[column] for column in columns) for name, row in shown.items()} == counted
     assert len(counted) == 6
     best = max(counted, key=lambda name: counted[name][4])
-    assert best == "product-analytics-webinar"
     printed = re.search(rf"^{best} +\d+ +(\d+) +(\d+) +(\d+) +(\d+) +([\d.]+)$", said, re.MULTILINE)
     assert printed is not None
     assert tuple(Decimal(number) for number in printed.groups()) == counted[best]
