@@ -54,10 +54,14 @@ def demo(
     with wired.demo(directory, data=data, accounts=accounts, seed=seed, port=port) as running:
         logs.configure(running.settings.log, running.settings.secrets)
         call.out.note(f"The org holds {_told(running.told)}.")
+        calls, users = running.tell_of_product()
+        if calls:
+            call.out.note(f"Its product has told of {users:,} users, in {calls:,} calls to the worker's door.")
         first = sync(running.settings, progress_lines(call))
+        read = f"{first.records_read:,} records" + (f" and {calls:,} calls" if calls else "")
         call.out.note(
-            f"First sync: {first.records_read:,} records became {first.users_written:,} people and "
-            f"{first.events_written:,} events, {time.monotonic() - began:.0f} s after the start."
+            f"First sync: {read} became {running.people():,} people and {first.events_written:,} events, "
+            f"{time.monotonic() - began:.0f} s after the start."
         )
         if exit_:
             _some_changes(call, running)
@@ -109,6 +113,7 @@ def _live(call: Call, running: "Demo") -> None:
     def ready(url: str) -> None:
         call.out.note(f"SQL is answered at {url}/api/sql.")
         running.keep_happening(_SECONDS_BETWEEN_CHANGES, lambda _sentence: None)
+        running.keep_using(url, _SECONDS_BETWEEN_CHANGES)
 
     working.run(running.settings, working.Role.ALL, on_change=changed, on_ready=ready)
     call.out.note(f"The demo has ended. What it found out stays in {running.config.parent} until the next one.")
@@ -155,8 +160,10 @@ def _line(event: dict[str, Any]) -> str:
 
     told = event["properties"]
     properties = exactjson.loads(told) if isinstance(told, bytes | str) else told
-    changes = ", ".join(f"{c['field']}: {_cell(c['old'])} -> {_cell(c['new'])}" for c in properties["changes"][:3])
-    name = properties.get("name") or event["record_id"]
+    changes = ", ".join(
+        f"{c['field']}: {_cell(c['old'])} -> {_cell(c['new'])}" for c in properties.get("changes", ())[:3]
+    )
+    name = properties.get("name") or event["record_id"] or event["user_id"]
     return visible(f"{event['time'][11:19]}  {event['name']:<26} {name}" + (f"  ({changes})" if changes else ""))
 
 

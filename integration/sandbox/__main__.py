@@ -15,6 +15,8 @@ from pathlib import Path
 from integration.sandbox.clock import Clock, RealClock
 from integration.sandbox.export import load_export
 from integration.sandbox.org import Org
+from integration.sandbox.product import ProductTraffic, history
+from integration.sandbox.product_client import ProductClient, ProductRefusedError, keep_sending
 from integration.sandbox.server import SandboxServer
 from integration.sandbox.traffic import Traffic
 from integration.sandbox.world import World, build_world
@@ -36,6 +38,10 @@ class RunningClock:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code: 0 stopped, 1 could not listen, 2 wrong words or bad data."""
     options = _parser().parse_args(arguments)
+    try:
+        key = _write_key(options)
+    except ValueError as error:
+        return _complain(str(error), 2)
     clock: Clock = RunningClock(options.clock_start) if options.clock_start else RealClock()
     org = Org(clock=clock)
     try:
@@ -65,6 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     sys.stdout.write(json.dumps(ready) + "\n")
     sys.stdout.flush()
+    telling = threading.Thread(target=_tell_of_product, args=(org, stop, options, key), name="product", daemon=True)
+    if options.product_url is not None:
+        telling.start()
     _live(org, world, stop, options)
     server.stop()
     return 0
@@ -76,6 +85,40 @@ def _live(org: Org, world: World | None, stop: threading.Event, options: argpars
         stop.wait()
         return
     Traffic(org, world, seed=options.seed).run(stop, options.every, _say)
+
+
+def _tell_of_product(org: Org, stop: threading.Event, options: argparse.Namespace, key: str) -> None:
+    """Send what the product knows of its users, then what they do, until ``stop`` is set; a worker that is not
+    there yet is waited for."""
+    with ProductClient(options.product_url, key, stop=stop) as client:
+        try:
+            calls = history(org, seed=options.seed, ends_at=org.clock.now())
+            sent = client.send(calls)
+            if sent < len(calls):
+                return
+            _say(f"The product has told of its users in {sent:,} calls")
+            if options.every is not None:
+                keep_sending(client, ProductTraffic(org, seed=options.seed), stop, options.every)
+        except ProductRefusedError as error:
+            _say(str(error))
+
+
+def _write_key(options: argparse.Namespace) -> str:
+    """Return the key to send with. Raises ValueError, saying what to do, for words that don't go together."""
+    if options.product_url is None:
+        if options.write_key is not None or options.write_key_file is not None:
+            raise ValueError("A write key is for sending product events: give --product-url too.")
+        return ""
+    if options.data is not None:
+        raise ValueError("An export tells of no product: leave out --product-url, or --data.")
+    if not options.product_url.startswith(("http://", "https://")):
+        raise ValueError("--product-url is the address of a worker, such as http://127.0.0.1:8080.")
+    if options.write_key_file is None:
+        return options.write_key or ""
+    try:
+        return str(options.write_key_file.read_text("utf-8")).strip()
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{options.write_key_file} can't be read ({type(error).__name__}).") from None
 
 
 def _fill(org: Org, options: argparse.Namespace) -> tuple[dict[str, int], World | None]:
@@ -109,6 +152,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=7, help="the same seed tells the same story (default %(default)s)")
     add("--data", type=Path, metavar="FOLDER", help="load CSV exports (Account.csv, ...) instead of inventing")
     add("--every", type=_seconds, metavar="SECONDS", help="let something happen every so many seconds")
+    add("--product-url", metavar="URL", help="send what the company's product tells to this worker")
+    key = parser.add_mutually_exclusive_group()
+    key.add_argument("--write-key", help="one of the worker's product.write_keys")
+    key.add_argument("--write-key-file", type=Path, metavar="FILE", help="the file that holds it")
     add("--clock-start", type=_moment, metavar="TIME", help="what the org's clock shows at first, ISO 8601")
     add("--consumer-key", default="sandbox-key", help="for client-credentials logins (default %(default)s)")
     add("--consumer-secret", default="sandbox-secret", help="made up, like all of this (default %(default)s)")

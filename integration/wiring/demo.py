@@ -20,7 +20,7 @@ from integration.sandbox.world import build_world
 from integration.settings import Settings, load
 from integration.store.answers import ask
 from integration.stream.embedded import embedded, running_url
-from integration.wiring import reading
+from integration.wiring import demo_product, reading
 
 _MARK = ".headrace-demo"
 """Only a directory that holds this file is ever emptied."""
@@ -43,6 +43,10 @@ url = {store}
 
 [web]
 port = {port}
+
+[product]
+enabled = true
+write_keys = ["{write_key}"]
 
 [log]
 level = "warning"
@@ -111,6 +115,7 @@ class Demo:
     told: dict[str, int]
     """What the org holds: object -> records."""
     _traffic: Traffic
+    _product: demo_product.Product | None = None
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def happen(self, operations: int) -> list[str]:
@@ -122,6 +127,21 @@ class Demo:
         threading.Thread(
             target=self._traffic.run, args=(self._stop, every_seconds, tell), name="traffic", daemon=True
         ).start()
+
+    def tell_of_product(self) -> tuple[int, int]:
+        """Send what people have done in the company's product so far through a worker's door; return how many calls
+        there were, and of how many users: none, where the org is an export. Raises RunError."""
+        return self._product.tell(self.settings) if self._product is not None else (0, 0)
+
+    def keep_using(self, url: str, every_seconds: float) -> None:
+        """Let somebody use the product every now and then, until the demo ends; the worker's door is at `url`."""
+        if self._product is not None:
+            self._product.keep_telling(url, every_seconds, self._stop)
+
+    def people(self) -> int:
+        """Return how many people the store has."""
+        with reading.reader(self.settings) as reader:
+            return int(ask(reader, "SELECT count(*) AS people FROM users")[0]["people"])
 
     def newest_events(self) -> list[dict[str, Any]]:
         """Return the newest events, the last one first."""
@@ -161,6 +181,8 @@ def _views(ask: Callable[[str], list[dict[str, Any]]]) -> list[View]:
             customers = _CUSTOMERS if has_types else ""
             sql = PERSONAS.format(kind=kind, name=name, revenue=revenue, customers=customers)
             views.append(View(f"{who}: {name} x industry, revenue once per person and once per account", sql, ask(sql)))
+    if ask("SELECT 1 FROM events WHERE origin = 'product' LIMIT 1"):
+        views += [View(title, sql, ask(sql)) for title, sql in demo_product.questions()]
     return views
 
 
@@ -180,13 +202,15 @@ def demo(
         told = load_export(org, data) if data else {name: len(org.records(name)) for name in org.objects}
     except ValueError as error:
         raise UsageError(f"The demo can't start from {data}: {error}") from None
-    secret = secrets.token_hex(16)
+    secret, write_key = secrets.token_hex(16), secrets.token_hex(16)
     with _emptied(directory), SandboxServer(org, consumer_key=_KEY, consumer_secret=secret) as server:
         config = directory / "headrace.toml"
         store = f"duckdb:///{(directory / 'headrace.duckdb').absolute()}"
         config.write_text(
             # A string of JSON is one of TOML, whatever the directory is called.
-            _SETTINGS.format(url=server.url, key=_KEY, secret=secret, store=json.dumps(store), port=port)
+            _SETTINGS.format(
+                url=server.url, key=_KEY, secret=secret, store=json.dumps(store), port=port, write_key=write_key
+            )
             + ("" if data else _ENRICH)
             + _custom_objects(org, told if data else {})
         )
@@ -196,6 +220,8 @@ def demo(
             config,
             {n: c for n, c in told.items() if c},
             Traffic(org, world, seed=seed),
+            # What people of an export do is not for us to invent.
+            demo_product.Product(org, seed, write_key) if world is not None else None,
         )
         try:
             yield running

@@ -4,6 +4,8 @@ import json
 import re
 import shlex
 import signal
+from collections import Counter
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,8 @@ def test_it_shows_a_person_a_timeline_and_the_personas_with_their_sql(ended: tup
         "One person, with everything the CRM knows",
         "The same person's timeline",
         "Who pays: title x industry",
+        "Campaigns: visits, people, sign-ups",
+        "Who uses the product",
     ):
         assert f"== {heading}" in said
     assert re.search(r"^user_id +003\w{15}$", said, re.MULTILINE)
@@ -45,10 +49,81 @@ def test_it_notes_what_it_does_and_nothing_else(ended: tuple[Shell, str, str]) -
     lines = noted.splitlines()
     assert lines[0] == "Founding a company with a Salesforce org of its own ..."
     assert lines[1].startswith("The org holds ")
+    assert re.fullmatch(r"Its product has told of [\d,]+ users, in [\d,]+ calls to the worker's door\.", lines[2])
     assert re.fullmatch(
-        r"First sync: [\d,]+ records became [\d,]+ people and [\d,]+ events, \d+ s after the start\.", lines[2]
+        r"First sync: [\d,]+ records and [\d,]+ calls became [\d,]+ people and [\d,]+ events, "
+        r"\d+ s after the start\.",
+        lines[3],
     )
-    assert len(lines) == 3
+    assert len(lines) == 4
+
+
+def asked(shell: Shell, *words: str) -> list[dict[str, Any]]:
+    done = shell.run(*words, "--config", "headrace-demo/headrace.toml", "--json")
+    assert done.returncode == 0, done.stderr
+    rows: list[dict[str, Any]] = json.loads(done.stdout, parse_float=Decimal)
+    return rows
+
+
+def test_every_call_of_the_product_is_stored_once(ended: tuple[Shell, str, str]) -> None:
+    shell, _, noted = ended
+    told = re.search(r"told of ([\d,]+) users, in ([\d,]+) calls", noted)
+    assert told is not None
+    users, calls = (int(number.replace(",", "")) for number in told.groups())
+    assert calls > 4_000
+    stored = asked(
+        shell, "sql", "SELECT count(*) AS n, count(DISTINCT event_id) AS ids FROM events WHERE origin = 'product'"
+    )
+    assert stored == [{"n": calls, "ids": calls}]
+    kinds = asked(shell, "sql", "SELECT count(*) AS n FROM identities WHERE kind = 'product_user_id'")
+    assert kinds == [{"n": users}]
+
+
+def test_the_campaigns_it_shows_are_those_of_an_independent_count(ended: tuple[Shell, str, str]) -> None:
+    """People, sign-ups and what their accounts have won, counted from the raw events, people and opportunities."""
+    shell, said, _ = ended
+    home = {row["user_id"]: row["account_id"] for row in asked(shell, "sql", "SELECT user_id, account_id FROM users")}
+    signed_up = {row["user_id"] for row in asked(shell, "sql", "SELECT user_id FROM sign_up")}
+    won: dict[str, Decimal] = {}
+    for deal in asked(
+        shell, "sql", "SELECT accountid, amount FROM salesforce.opportunity WHERE iswon AND NOT is_deleted"
+    ):
+        won[deal["accountid"]] = won.get(deal["accountid"], Decimal()) + (deal["amount"] or 0)
+    came: dict[str, set[str]] = {}
+    for event in asked(shell, "sql", "SELECT user_id, properties FROM events WHERE name = 'Page Viewed'"):
+        campaign = event["properties"]["context"].get("campaign")
+        if campaign:
+            came.setdefault(campaign["name"], set()).add(event["user_id"])
+    counted = {}
+    for campaign, people in came.items():
+        accounts = {home[one] for one in people} - {None}
+        amount = sum((won.get(one, Decimal()) for one in accounts), Decimal())
+        paying = len(accounts & set(won))
+        counted[campaign] = (len(people), len(people & signed_up), len(accounts), paying, amount)
+    shown = {row.pop("campaign"): row for row in asked(shell, "report", "campaigns")}
+    shown.pop("(none)")
+    columns = ("people", "sign_ups", "accounts", "accounts_that_won", "won_amount")
+    assert {name: tuple(row[column] for column in columns) for name, row in shown.items()} == counted
+    assert len(counted) == 6
+    best = max(counted, key=lambda name: counted[name][4])
+    printed = re.search(rf"^{best} +\d+ +(\d+) +(\d+) +(\d+) +(\d+) +([\d.]+)$", said, re.MULTILINE)
+    assert printed is not None
+    assert tuple(Decimal(number) for number in printed.groups()) == counted[best]
+
+
+def test_who_uses_the_product_is_what_an_independent_count_gives(ended: tuple[Shell, str, str]) -> None:
+    shell, said, _ = ended
+    kinds = {
+        row["user_id"]: row["sfdc_account_account_type"]
+        for row in asked(shell, "sql", "SELECT user_id, sfdc_account_account_type FROM users")
+    }
+    queries = asked(shell, "sql", "SELECT user_id FROM run_query")
+    people = Counter(kinds[user] or "(no account)" for user in {row["user_id"] for row in queries})
+    shown = re.search(r"^ACCOUNT_TYPE +PEOPLE .*\n((?:\S.*\n)+)", said, re.MULTILINE)
+    assert shown is not None
+    found = dict(re.findall(r"^(\S.*?)  +(\d+) ", shown[1], re.MULTILINE))
+    assert {kind: int(number) for kind, number in found.items()} == people
+    assert {"Paying Customer", "Churned Customer", "Prospect"} <= set(people)
 
 
 def test_the_sql_it_shows_can_be_run_as_it_stands(ended: tuple[Shell, str, str]) -> None:
@@ -84,6 +159,9 @@ def test_secrets_it_makes_up_are_for_its_owner_only(ended: tuple[Shell, str, str
     assert secret is not None
     assert config.stat().st_mode & 0o077 == 0
     assert secret[1] not in said + noted
+    key = re.search(r'write_keys = \["(\w+)"\]', config.read_text())
+    assert key is not None
+    assert key[1] not in said + noted
 
 
 @pytest.mark.slow
@@ -124,6 +202,10 @@ def test_a_living_demo_answers_beside_itself_and_ends_with_ctrl_c(tmp_path: Path
         ask = ("sql", "--config", "here/headrace.toml", "--json", "SELECT count(*) AS n FROM events")
         before = json.loads(shell.run(*ask).stdout)[0]["n"]
         running.until(lambda: json.loads(shell.run(*ask).stdout)[0]["n"] > before)
+        # It goes on being used: what is told now is newer than the start.
+        told = "SELECT count(*) AS n FROM events WHERE origin = 'product' AND time > seen_at - INTERVAL 1 SECOND"
+        used = (*ask[:-1], told)
+        running.until(lambda: json.loads(shell.run(*used).stdout)[0]["n"] > 1)
         assert "is in use by process" in refusal(shell.run("sync", "--config", "here/headrace.toml"), 3)
         assert running.end(signal.SIGINT) == 0, running.notes
         assert "Traceback" not in running.notes

@@ -1,12 +1,17 @@
 """`python -m integration.sandbox` as scripts use it: one JSON line, logins, traffic, a clean end."""
 
+import base64
 import json
 import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +73,45 @@ def test_traffic_is_told_on_stderr_and_seen_in_the_org() -> None:
         assert ready["url"].startswith("http://127.0.0.1:")
 
 
+def test_the_product_tells_a_worker_that_comes_later_and_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("the-key\n")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    got: list[dict[str, Any]] = []
+    keys: set[str | None] = set()
+
+    class Door(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            keys.add(self.headers["Authorization"])
+            got.extend(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["batch"])
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    words = ("--product-url", f"http://127.0.0.1:{port}", "--write-key-file", str(tmp_path / "key"))
+    with running("--accounts", "2", "--every", "0.05", *words) as (process, ready):
+        began = datetime.now(UTC).isoformat()
+        assert ask(ready, "SELECT Id FROM Account")  # it is there for all others meanwhile
+        with ThreadingHTTPServer(("127.0.0.1", port), Door) as server:
+            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+            thread.start()
+            assert process.stderr is not None
+            said = next(line for line in process.stderr if line.startswith("The product"))
+            told = int(said.split()[-2].replace(",", ""))
+            assert 20 < told <= len(got)
+            deadline = time.monotonic() + 20
+            while not any(call["timestamp"] > began for call in got[told:]) and time.monotonic() < deadline:
+                time.sleep(0.01)
+            assert any(call["timestamp"] > began for call in got[told:])
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(10) == 0
+            server.shutdown()
+            thread.join()
+    assert keys == {"Basic " + base64.b64encode(b"the-key:").decode()}
+
+
 def test_it_serves_an_export(tmp_path: Path) -> None:
     (tmp_path / "Account.csv").write_text(ACCOUNT)
     with running("--data", str(tmp_path)) as (_, ready):
@@ -100,6 +144,11 @@ def test_a_taken_port_gives_one_sentence() -> None:
         (["--every", "0"], "is not above 0"),
         (["--clock-start", "noon"], "is no ISO 8601 time"),
         (["--accounts", "-1"], "accounts is -1; give 0 or more."),
+        (["--write-key", "k"], "give --product-url too."),
+        (["--product-url", "127.0.0.1:8080"], "such as http://127.0.0.1:8080."),
+        (["--product-url", "http://127.0.0.1:1", "--data", "."], "leave out --product-url, or --data."),
+        (["--product-url", "http://127.0.0.1:1", "--write-key-file", "no"], "no can't be read (FileNotFoundError)."),
+        (["--product-url", "http://127.0.0.1:1", "--write-key", "k", "--write-key-file", "f"], "not allowed with"),
     ],
 )
 def test_wrong_words_are_a_usage_error(words: list[str], complaint: str) -> None:
