@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from consumers import product
 from consumers.catalogs import Catalogs
 from consumers.reach import Reach, close_over
 from integration.core import identity, project
@@ -46,12 +47,14 @@ def write_people(
     done = Projected()
     moved = _move(tx, reached)
     reached.copy.update(moved.values())
-    records = close_over(tx, reached.stitch, reached.emails)
+    records, named = close_over(tx, reached.stitch, reached.emails)
     people = identity.stitch(records, match_email=rules.match_email, max_cluster=rules.max_cluster)
     shared = identity.shared_mailboxes(records.values(), rules.max_cluster)
     done.user_of = moved | _write_identities(tx, people, shared, records, reached.emails)
     deals = _deals(tx, records.values())
-    rows = [project.person_row(person, deals) for person in people]
+    told = product.traits(tx, named)
+    shown = catalogs.traits.shown
+    rows = [project.person_row(one, deals, shown(one.members, told)) for one in people]
     gone = records.keys() - {row["user_id"] for row in rows}
     if only_differing:
         tx.make_equal("headrace.people", "user_id", {*gone, *(row["user_id"] for row in rows)}, tables.PEOPLE, rows)

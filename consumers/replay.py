@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
+from consumers import product
 from consumers.catalogs import Catalogs
 from consumers.history import Histories
 from consumers.known import Memory, state_row
@@ -174,6 +175,11 @@ class Replayer:
         with self._step(note, done) as tx:
             self._catalogs.save(tx, self._now())
             ids = people_ids(tx, object_name, after, limit)
+            if object_name == identity.PRODUCT:
+                told = product.traits(tx, ids).values()
+                self._catalogs.learn(
+                    tx, ({name: value for name, (_, value) in one.items()} for one in told), self._now()
+                )
             done.records = len(ids)
             done.users = self._people(tx, Reach(stitch=set(ids))).users
         return done

@@ -8,7 +8,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from integration.store.quoting import identifier, table_name
+from integration.store.quoting import identifier, literal, table_name
 
 _ACTIVITIES = ("Task", "Event")
 _ROLL_UPS = ("count", "open_count", "open_amount", "won_count", "won_amount")
@@ -37,10 +37,12 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What the org has: raw columns by object (API name), and the parts people are made of."""
+    """What the org and the product have: raw columns by object (API name), and what people are made of."""
 
     columns: Mapping[str, frozenset[str]] = field(default_factory=dict)
     parts: Mapping[str, Part] = field(default_factory=dict)
+    traits: Sequence[str] = ()
+    """The columns of traits: small letters, digits and underscores."""
 
 
 def users_select(shape: Shape, people: str, fixed: Sequence[str]) -> str:
@@ -67,6 +69,7 @@ def users_select(shape: Shape, people: str, fixed: Sequence[str]) -> str:
         f"greatest({', '.join(versions)}) AS updated_at" if name == "updated_at" else f"p.{identifier(name)}"
         for name in fixed
     ]
+    shown |= {name: f"p.traits->>{literal(f'$.{name}')}" for name in shape.traits}
     columns += [f"{expression} AS {identifier(name)}" for name, expression in shown.items()]
     return f"SELECT {', '.join(columns)} FROM {people} AS p {' '.join(joins)}"
 

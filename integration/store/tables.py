@@ -48,8 +48,9 @@ USERS: Sequence[Column] = (
 )
 FIXED_OF_USERS: Sequence[str] = tuple(c.name for c in (*USERS, *ROLL_UPS))
 """The columns of `users` that are no properties: they come from headrace.people, the others from raw tables."""
-PEOPLE: Sequence[Column] = (*USERS, *_texts("opportunity_id"), *ROLL_UPS)
-"""Which records a row of `users` is copied from (see projection.users_select), and what is not copied."""
+PEOPLE: Sequence[Column] = (*USERS, *_texts("opportunity_id"), *ROLL_UPS, Column("traits", ColumnType.JSON))
+"""Which records a row of `users` is copied from (see projection.users_select), and what is not copied; `traits` holds
+column -> text."""
 EVENTS: Sequence[Column] = (
     *_texts("event_id"),
     *_times("time"),
