@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from integration.core import exactjson, naming, product
 from integration.core.identity import Record, normal_email
 from integration.core.product import Sighting
-from integration.core.traits import without
+from integration.core.traits import Traits, without
 from integration.store import tables
 from integration.store.protocol import Transaction
 from schemas import ProductEvent
@@ -149,8 +149,8 @@ def records(tx: Transaction, ids: Iterable[str], emails: Iterable[str]) -> list[
     return [product.record_of(row) for row in rows]
 
 
-def traits(tx: Transaction, ids: Iterable[str]) -> dict[str, dict[str, tuple[str, Any]]]:
-    """Return what was told of product ids: id -> trait -> (when, value). Ids without any are left out."""
+def traits(tx: Transaction, ids: Iterable[str]) -> dict[str, Traits]:
+    """Return the traits of product ids that have any."""
     wanted = sorted(ids)
     rows = tx.rows(_TRAITS, [wanted]) if wanted else []
     told = {row["product_id"]: product.traits_of(row) for row in rows}

@@ -177,9 +177,8 @@ class Replayer:
             ids = people_ids(tx, object_name, after, limit)
             if object_name == identity.PRODUCT:
                 told = product.traits(tx, ids).values()
-                self._catalogs.learn(
-                    tx, ({name: value for name, (_, value) in one.items()} for one in told), self._now()
-                )
+                values = [{name: value for name, (_, value) in one.items()} for one in told]
+                self._catalogs.learn(tx, values, self._now())
             done.records = len(ids)
             done.users = self._people(tx, Reach(stitch=set(ids))).users
         return done

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from integration.core import exactjson
 from integration.core.identity import PRODUCT, Record, normal_email
-from integration.core.traits import EMAIL
+from integration.core.traits import EMAIL, Traits
 
 SOURCE: Final = "/product"
 
@@ -41,7 +41,7 @@ class Sighting:
     follows: str | None = None
     """The id it turned out to be: the first user id that an anonymous id was seen with, or that an alias named."""
     follows_at: str = ""
-    traits: Mapping[str, tuple[str, Any]] = field(default_factory=dict)
+    traits: Traits = field(default_factory=dict)
     """Trait -> (when it was told, its last value)."""
 
     def joined(self, other: "Sighting") -> "Sighting":
@@ -171,7 +171,7 @@ def sighting_of(row: Mapping[str, Any]) -> Sighting:
     )
 
 
-def traits_of(row: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
+def traits_of(row: Mapping[str, Any]) -> Traits:
     """Return trait -> (when it was told, its last value) of a row of `headrace.sightings`."""
     traits = exactjson.loads(row["traits"]) if row["traits"] else {}
     return {name: (told[0], told[1]) for name, told in traits.items()}

@@ -47,8 +47,8 @@ class Shown(NamedTuple):
 def column_name(trait: str, fixed: Collection[str]) -> str | None:
     """Name the column of a trait or of a part of one (`companyName`, `company.name` -> `company_name`).
 
-    What is called like one of the `fixed` columns, or as if it came from Salesforce, gets `_trait` behind its name. None
-    where nothing is left of the name, or too much.
+    What is called like one of the `fixed` columns, or as if it came from Salesforce, gets `_trait` behind its name.
+    None where nothing is left of the name, or too much.
     """
     words = [naming.snake(part) for part in trait.split(".") if part]
     if not words or not all(words) or _NUL in trait:
