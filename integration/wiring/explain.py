@@ -45,7 +45,10 @@ _NAMES = """
 SELECT property, object, field, prefix_object, type FROM headrace.properties WHERE field <> 'IsDeleted' ORDER BY place
 """
 _SCHEMAS = "SELECT object, body::VARCHAR AS body FROM headrace.schemas ORDER BY since"
-_SIGHTINGS = "SELECT * FROM headrace.sightings WHERE product_id IN ({ids})"
+_SIGHTINGS = """
+SELECT product_id, kind, first_seen, email, email_at, email_key, follows, follows_at, traits::VARCHAR AS traits
+FROM headrace.sightings WHERE product_id IN ({ids})
+"""
 _PRODUCT_KINDS = ("product_user_id", "anonymous_id")
 _ALIASES = "SELECT alias, kind, since, why FROM identities WHERE user_id = {id} ORDER BY kind, since, alias"
 _COLUMNS = """
