@@ -241,6 +241,7 @@ class Catalogs:
         return [*tables.USERS, *properties, *tables.ROLL_UPS, *self.traits.columns]
 
     def _lay_out_people(self, tx: Transaction) -> None:
+        tx.ensure_columns("headrace.traits", self.traits.table)
         tx.ensure_columns("users", self.people_columns())
         self.shape = self._draw()
         tx.ensure_view("accounts", accounts_view(self.shape), own=True)

@@ -37,6 +37,7 @@ _NOBODY = (
     "(SELECT record_id FROM headrace.states WHERE object IN ('Contact', 'Lead')) "
     "AND user_id NOT IN (SELECT product_id FROM headrace.sightings)"
 )
+_NO_TRAITS = "SELECT user_id FROM headrace.traits WHERE user_id NOT IN (SELECT user_id FROM headrace.people)"
 _NO_USER = (
     "SELECT user_id FROM users WHERE user_id NOT IN (SELECT user_id FROM headrace.people) "
     "UNION SELECT user_id FROM users GROUP BY user_id HAVING count(*) > 1"
@@ -188,6 +189,7 @@ class Replayer:
         done = Replayed()
         with self._step(note, done) as tx:
             tx.delete("headrace.people", "user_id", [row["user_id"] for row in tx.rows(_NOBODY)])
+            tx.delete("headrace.traits", "user_id", [row["user_id"] for row in tx.rows(_NO_TRAITS)])
             tx.delete("identities", "alias", [row["alias"] for row in tx.rows(_NO_ALIAS)])
             gone = [row["user_id"] for row in tx.rows(_NO_USER)]
             tx.delete("users", "user_id", gone)

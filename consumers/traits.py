@@ -1,13 +1,13 @@
 """The columns that the traits of a product's users have in `users`, in memory and in the store."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import structlog
 
 from integration.core import traits
 from integration.core.columns import Column, ColumnType
-from integration.core.identity import Record
+from integration.core.identity import Person
 from integration.core.registry import Registry
 from integration.core.schema_changes import Kind
 from integration.core.traits import OBJECT, Shown
@@ -41,6 +41,11 @@ class Traits:
     def columns(self) -> Sequence[Column]:
         """The columns of `users`, in the order in which they were added."""
         return [Column(name, ColumnType.TEXT) for name in (*self._columns, *self._new)]
+
+    @property
+    def table(self) -> Sequence[Column]:
+        """The columns of `headrace.traits`."""
+        return [*tables.TRAITS, *self.columns]
 
     @property
     def is_pending(self) -> bool:
@@ -89,12 +94,30 @@ class Traits:
         """Forget what a transaction that failed has found."""
         self._new = {}
 
-    def shown(self, members: Iterable[Record], told: Mapping[str, traits.Traits]) -> Shown:
-        """Return what a person's row shows of what was told (by product id) of the person's records."""
-        mine = {one.record_id: told[one.record_id] for one in members if one.record_id in told}
-        if not mine:
-            return Shown()
-        return traits.shown(mine, {*self._columns, *self._new}, tables.FIXED_OF_USERS, self._left_out)
+    def shown(self, people: Iterable[Person], told: Mapping[str, traits.Traits]) -> dict[str, Shown]:
+        """Return what the rows of people show (by user id) of what was told (by product id) of their records; people
+        of whom nothing was told are left out."""
+        columns = {*self._columns, *self._new}
+        found = {}
+        for person in people if told else ():
+            mine = {one.record_id: told[one.record_id] for one in person.members if one.record_id in told}
+            if mine:
+                found[person.user_id] = traits.shown(mine, columns, tables.FIXED_OF_USERS, self._left_out)
+        return found
+
+    def write(
+        self, tx: Transaction, users: Collection[str], shown: Mapping[str, Shown], *, only_differing: bool
+    ) -> None:
+        """Have `headrace.traits` hold what these users show, and nothing of those that show nothing."""
+        if not (self._columns or self._new):
+            return
+        rows = [{**one.values, "user_id": user} for user, one in shown.items() if one.values]
+        if only_differing:
+            tx.make_equal("headrace.traits", "user_id", users, self.table, rows)
+            return
+        tx.delete("headrace.traits", "user_id", {*users} - {row["user_id"] for row in rows})
+        filled = {name for row in rows for name in row}
+        tx.upsert("headrace.traits", ("user_id",), [c for c in self.table if c.name in filled], rows)
 
     def _left_out(self, name: str) -> bool:
         return self._excluded(OBJECT, name)

@@ -11,7 +11,6 @@ from integration.core import exactjson
 from integration.core.columns import Column
 from integration.core.identity import Person
 from integration.core.registry import Registry
-from integration.core.traits import Shown
 
 # Objects whose fields become properties of a person, in the order of the columns.
 PERSON_OBJECTS = ("Contact", "Lead", "Account", "Opportunity")
@@ -22,7 +21,6 @@ ROLE_FACTS = ("ContactId", "OpportunityId", "IsPrimary")
 """The fields `role_of` reads."""
 
 _NO_CLOSE_DATE = "9999-12-31"
-_NO_TRAITS = Shown()
 
 
 class Deal(NamedTuple):
@@ -81,11 +79,11 @@ def role_of(facts: Mapping[str, Any]) -> Role:
     )
 
 
-def person_row(person: Person, deals: Deals, traits: Shown = _NO_TRAITS) -> dict[str, Any]:
+def person_row(person: Person, deals: Deals, told_at: str = "") -> dict[str, Any]:
     """Return the row of `headrace.people`: which records the person's row of `users` is copied from, and the rest.
 
-    `updated_at` counts the person's own records, traits, roles and deals; the account's is added where the row is
-    copied.
+    `updated_at` counts the person's own records, roles and deals, and `told_at`, when traits of the person were told
+    last; the account's is added where the row is copied.
     """
     contacts = [m.record_id for m in person.members if m.is_contact]
     roles = [role for contact in contacts for role in deals.roles_by_contact.get(contact, ())]
@@ -104,10 +102,9 @@ def person_row(person: Person, deals: Deals, traits: Shown = _NO_TRAITS) -> dict
         "opportunity_id": best and best.record_id,
         "owner_id": person.owner.owner_id,
         "first_seen": person.first_seen,
-        "updated_at": max([traits.at, *versions, *(d.version for d in (*of_roles, *of_account))]),
+        "updated_at": max([told_at, *versions, *(d.version for d in (*of_roles, *of_account))]),
         "is_deleted": person.is_deleted,
         **roll_up(candidates),
-        "traits": traits.json,
     }
 
 

@@ -6,6 +6,7 @@ type must not depend on who came first.
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from integration.core import exactjson, naming
@@ -38,9 +39,9 @@ class Told(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """What a person's row shows: column -> text, as JSON (None: nothing), and when any trait was told last."""
+    """What a person's row shows, column -> text, and when any trait was told last."""
 
-    json: str | None = None
+    values: Mapping[str, str] = MappingProxyType({})
     at: str = ""
 
 
@@ -124,10 +125,9 @@ def by_column(last: Mapping[str, Told], fixed: Collection[str], left_out: LeftOu
 def shown(by_id: Mapping[str, Traits], columns: Collection[str], fixed: Collection[str], left_out: LeftOut) -> Shown:
     """Return what a person's row shows under these columns of all that was told of the person's ids."""
     last = told_last(by_id, left_out)
-    values = {name: text(one.value) for name, one in by_column(last, fixed, left_out).items() if name in columns}
-    filled = {name: values[name] for name in sorted(values) if values[name] is not None}
-    at = max((one.at for one in last.values()), default="")
-    return Shown(exactjson.dumps(filled).decode() if filled else None, at)
+    found = by_column(last, fixed, left_out)
+    values = {name: told for name, one in found.items() if name in columns and (told := text(one.value)) is not None}
+    return Shown(values, max((one.at for one in last.values()), default=""))
 
 
 def _rank(one: Told) -> tuple[str, bytes, str, str]:

@@ -8,7 +8,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from integration.store.quoting import identifier, literal, table_name
+from integration.store.quoting import identifier, table_name
 
 _ACTIVITIES = ("Task", "Event")
 _ROLL_UPS = ("count", "open_count", "open_amount", "won_count", "won_amount")
@@ -42,7 +42,7 @@ class Shape:
     columns: Mapping[str, frozenset[str]] = field(default_factory=dict)
     parts: Mapping[str, Part] = field(default_factory=dict)
     traits: Sequence[str] = ()
-    """The columns of traits: small letters, digits and underscores."""
+    """The columns of headrace.traits."""
 
 
 def users_select(shape: Shape, people: str, fixed: Sequence[str]) -> str:
@@ -69,7 +69,10 @@ def users_select(shape: Shape, people: str, fixed: Sequence[str]) -> str:
         f"greatest({', '.join(versions)}) AS updated_at" if name == "updated_at" else f"p.{identifier(name)}"
         for name in fixed
     ]
-    shown |= {name: f"p.traits->>{literal(f'$.{name}')}" for name in shape.traits}
+    if shape.traits:
+        told = f"SELECT * FROM headrace.traits WHERE user_id IN (SELECT user_id FROM {people})"
+        joins.append(f"LEFT JOIN ({told}) AS t ON t.user_id = p.user_id")
+        shown |= {name: f"t.{identifier(name)}" for name in shape.traits}
     columns += [f"{expression} AS {identifier(name)}" for name, expression in shown.items()]
     return f"SELECT {', '.join(columns)} FROM {people} AS p {' '.join(joins)}"
 

@@ -34,6 +34,7 @@ _KEYS: Final[Mapping[str, str]] = {
     "headrace.states": "record_id",
     "captures": "record_id",
     "headrace.people": "user_id",
+    "headrace.traits": "user_id",
     "users": "user_id",
     "identities": "alias",
     "headrace.memberships": "record_id",
@@ -185,6 +186,7 @@ def lay_out(tx: Transaction, catalogs: Catalogs, objects: Iterable[str], now: st
     ]
     tx.ensure_columns("users", retired)
     columns["users"] = [*catalogs.people_columns(), *retired]
+    columns["headrace.traits"] = catalogs.traits.table
     return columns
 
 
