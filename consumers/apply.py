@@ -24,7 +24,7 @@ from consumers.product import read as read_product
 from consumers.reach import reach
 from consumers.replay import Replayed, Replayer
 from integration import tracing
-from integration.core import history, image, naming
+from integration.core import history, image, naming, traits
 from integration.core.catalog import ObjectSchema
 from integration.core.flatten import Outcome, archived_as, flatten
 from integration.core.image import Image
@@ -274,7 +274,7 @@ class Flattener:
             return Reject(entry, "The entry has no field data, so it is not a capture.")
         if entry.stream == PRODUCT_STREAM:
             try:
-                return read_product(payload)
+                return read_product(payload, lambda name: self._rules.dropped(traits.OBJECT, name))
             except ValueError as error:
                 return Reject(entry, f"The entry is not a product event: {error}.")
         try:
@@ -319,6 +319,7 @@ class Flattener:
         outcomes = self._fold(tx, images, applied, now)
         taken = self._product.take(tx, told, now) if told else Taken()
         applied.seen_again += taken.seen_again
+        self._catalogs.learn(tx, taken.traits, now)
         if not (outcomes or taken.events):
             return []
         latest = {o.after.record_id: o.after for _, o in outcomes}

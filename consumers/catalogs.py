@@ -6,6 +6,7 @@ from typing import Any
 
 import structlog
 
+from consumers.traits import Traits
 from integration.core import catalog, cause, exactjson, history, naming, project, values
 from integration.core.catalog import Field, ObjectSchema
 from integration.core.columns import Column, ColumnType
@@ -57,6 +58,7 @@ class Catalogs:
         self._turning: dict[str, str] = {}
         self.registry = Registry(names)
         self.registry.restore(_stored_names(tx), _stored_retired(tx))
+        self.traits = Traits(tx, self.registry, excluded)
         for row in tx.rows("SELECT schema_id, body FROM headrace.schemas ORDER BY since"):
             self._add(catalog.from_json(row["body"]))
             self._saved.add(row["schema_id"])
@@ -197,8 +199,9 @@ class Catalogs:
 
     def save(self, tx: Transaction, now: str) -> None:
         """Make the store ready for whatever is known but not saved yet: tables, columns, names; log what changed."""
-        if self._saving or self._turning:  # by a transaction that failed
+        if self._saving or self._turning or self.traits.is_pending:  # by a transaction that failed
             self._saving, self._turning = set(), {}
+            self.traits.forget()
             self.shape = self._draw()
         fresh = [s for i, s in self._schemas.items() if i not in self._saved]
         turned = self._turned(fresh)
@@ -207,11 +210,7 @@ class Catalogs:
         self._saving = {s.schema_id for s in fresh}
         for schema in fresh:
             tx.ensure_columns(naming.table_of(schema.object), self.raw_columns(schema.object))
-        tx.ensure_columns("users", [*tables.USERS, *project.property_columns(self.registry), *tables.ROLL_UPS])
-        self.shape = self._draw()
-        tx.ensure_view("accounts", accounts_view(self.shape), own=True)
-        defined = users_select(self.shape, "headrace.people", tables.FIXED_OF_USERS)
-        tx.ensure_view("headrace.users_defined", defined, own=True)
+        self._lay_out_people(tx)
         told = (schema.object for schema in fresh if history.parent_of(schema.object) is None)
         for name in sorted({name for object_name in told for name in cause.event_names(object_name)}):
             # There from the start, so that a question about what has not happened yet has an answer: nothing.
@@ -230,8 +229,28 @@ class Catalogs:
         self._save_renames(tx, now)
         self._save_turns(tx, turned, now)
 
+    def learn(self, tx: Transaction, told: Iterable[Mapping[str, Any]], now: str) -> None:
+        """Give columns to traits (name -> value) that have none yet; to be called after `save`."""
+        if self.traits.learn(told):
+            self.traits.save(tx, now)
+            self._lay_out_people(tx)
+
+    def people_columns(self) -> list[Column]:
+        """List the columns of `users`."""
+        properties = project.property_columns(self.registry)
+        return [*tables.USERS, *properties, *tables.ROLL_UPS, *self.traits.columns]
+
+    def _lay_out_people(self, tx: Transaction) -> None:
+        tx.ensure_columns("headrace.traits", self.traits.table)
+        tx.ensure_columns("users", self.people_columns())
+        self.shape = self._draw()
+        tx.ensure_view("accounts", accounts_view(self.shape), own=True)
+        defined = users_select(self.shape, "headrace.people", tables.FIXED_OF_USERS)
+        tx.ensure_view("headrace.users_defined", defined, own=True)
+
     def committed(self) -> None:
-        """Note that what `save` wrote is in the store for good."""
+        """Note that what `save` and `learn` wrote is in the store for good."""
+        self.traits.committed()
         self._is_drawn = True
         self._new_names.clear()
         self._renames.clear()
@@ -326,7 +345,8 @@ class Catalogs:
         """Say what people and accounts can be put together from. Objects only announced have no tables yet."""
         there = {self._schemas[i].object for i in (*self._saved, *self._saving)}
         columns = {name: frozenset(n.column for n in self.registry.fields(name).values()) for name in there}
-        return Shape(columns, {name: self._part(name, there) for name in PERSON_OBJECTS if name in there})
+        parts = {name: self._part(name, there) for name in PERSON_OBJECTS if name in there}
+        return Shape(columns, parts, [column.name for column in self.traits.columns])
 
     def _part(self, object_name: str, there: Collection[str]) -> Part:
         own = self.registry.fields(object_name)
@@ -374,7 +394,7 @@ def _stored_current(tx: Transaction) -> dict[str, str]:
 
 
 def _stored_names(tx: Transaction) -> list[Named]:
-    rows: list[dict[str, Any]] = tx.rows("SELECT * FROM headrace.properties ORDER BY place")
+    rows: list[dict[str, Any]] = tx.rows("SELECT * FROM headrace.properties WHERE object <> 'product' ORDER BY place")
     return [
         Named(
             Key(r["prefix_object"], r["object"], r["field"], ColumnType(r["type"])),

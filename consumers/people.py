@@ -4,11 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from consumers import product
 from consumers.catalogs import Catalogs
 from consumers.reach import Reach, close_over
 from integration.core import identity, project
 from integration.core.identity import Person, Record
 from integration.core.project import Deal, Deals, Role
+from integration.core.traits import Shown
 from integration.store import tables
 from integration.store.protocol import Reading, Transaction
 
@@ -48,20 +50,23 @@ def write_people(
     done = Projected()
     moved = _move(tx, reached)
     reached.copy.update(moved.values())
-    records = close_over(tx, reached.stitch, reached.emails)
+    records, named = close_over(tx, reached.stitch, reached.emails)
     people = identity.stitch(records, match_email=rules.match_email, max_cluster=rules.max_cluster)
     shared = identity.shared_mailboxes(records.values(), rules.max_cluster)
     done.user_of = moved | _write_identities(tx, people, shared, records, reached.emails, done.handed_over)
     deals = _deals(tx, records.values())
-    rows = [project.person_row(person, deals) for person in people]
+    shown = catalogs.traits.shown(people, product.traits(tx, named))
+    rows = [project.person_row(person, deals, shown.get(person.user_id, Shown()).at) for person in people]
     gone = records.keys() - {row["user_id"] for row in rows}
+    written = {*gone, *(row["user_id"] for row in rows)}
     if only_differing:
-        tx.make_equal("headrace.people", "user_id", {*gone, *(row["user_id"] for row in rows)}, tables.PEOPLE, rows)
+        tx.make_equal("headrace.people", "user_id", written, tables.PEOPLE, rows)
     else:
         tx.delete("headrace.people", "user_id", gone)
         tx.upsert("headrace.people", ("user_id",), tables.PEOPLE, rows)
-    reached_users = {*gone, *reached.copy, *(row["user_id"] for row in rows)}
-    done.users = tx.project_users(catalogs.shape, reached_users, only_differing=only_differing)
+    if named or only_differing:  # who has traits, or has lost them, is tied to a product id
+        catalogs.traits.write(tx, written, shown, only_differing=only_differing)
+    done.users = tx.project_users(catalogs.shape, written | reached.copy, only_differing=only_differing)
     return done
 
 

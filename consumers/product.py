@@ -1,6 +1,6 @@
 """Product events of a batch into the store, and what they tell of who is who."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from integration.core import exactjson, naming, product
 from integration.core.identity import Record, normal_email
 from integration.core.product import Sighting
+from integration.core.traits import Traits, without
 from integration.store import tables
 from integration.store.protocol import Transaction
 from schemas import ProductEvent
@@ -26,10 +27,14 @@ _CONNECTED: Final = (
     "SELECT product_id, kind, first_seen, email, email_at, email_key, follows, follows_at FROM headrace.sightings "
     "WHERE product_id = any(?) OR follows = any(?) OR email_key = any(?)"
 )
+_TRAITS: Final = "SELECT product_id, traits FROM headrace.sightings WHERE product_id = any(?)"
 
 
-def read(payload: bytes) -> dict[str, Any]:
-    """Return a product event as a plain dict, its numbers with every digit. Raises ValueError, saying what is wrong."""
+def read(payload: bytes, left_out: Callable[[str], bool] = lambda _trait: False) -> dict[str, Any]:
+    """Return a product event as a plain dict, its numbers with every digit and without the traits to be left out.
+
+    Raises ValueError, saying what is wrong.
+    """
     try:
         ProductEvent.model_validate_json(payload)
     except ValidationError as error:
@@ -43,17 +48,19 @@ def read(payload: bytes) -> dict[str, Any]:
         raise ValueError("it has neither a user id nor an anonymous id")
     # The door writes milliseconds; whoever else writes such entries may not, and what is compared must look the same.
     data["time"] = datetime.fromisoformat(data["time"]).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    data["traits"] = without(data["traits"], left_out)
     return data
 
 
 @dataclass(slots=True)
 class Taken:
-    """The events that were new, as rows without their users; the ids that tell people apart otherwise than before, and
-    the e-mails that these had and have."""
+    """The events that were new, as rows without their users; the traits they tell; the ids of which they tell anything
+    new, and the e-mails that these had and have."""
 
     events: list[dict[str, Any]] = field(default_factory=list)
     ids: set[str] = field(default_factory=set)
     emails: set[str] = field(default_factory=set)
+    traits: list[Mapping[str, Any]] = field(default_factory=list)
     seen_again: int = 0
 
 
@@ -72,6 +79,7 @@ class Product:
         if not fresh:
             return taken
         taken.events = [product.event_row(data, now) for data in fresh]
+        taken.traits = [told for data in fresh if (told := product.own_traits(data))]
         self._ensure_views(tx, {row["name"] for row in taken.events})
         _note(tx, product.sightings(fresh), taken)
         return taken
@@ -123,13 +131,14 @@ def _note(tx: Transaction, seen: Mapping[str, Sighting], taken: Taken) -> None:
     for product_id, one in seen.items():
         before = known.get(product_id)
         after = one if before is None else before.joined(one)
-        if after == before:
+        row = product.row_of(after)
+        # As rows: to Python 1 and true are equal.
+        if before is not None and row == product.row_of(before):
             continue
-        changed.append(product.row_of(after))
-        if not after.same_person(before):
-            taken.ids.add(product_id)
-            emails = (normal_email(s.known_email) for s in (before, after) if s is not None)
-            taken.emails |= {email for email in emails if email}
+        changed.append(row)
+        taken.ids.add(product_id)
+        emails = (normal_email(s.known_email) for s in (before, after) if s is not None)
+        taken.emails |= {email for email in emails if email}
     tx.upsert("headrace.sightings", ("product_id",), tables.SIGHTINGS, changed)
 
 
@@ -138,3 +147,11 @@ def records(tx: Transaction, ids: Iterable[str], emails: Iterable[str]) -> list[
     wanted, known = sorted(ids), sorted(emails)
     rows = tx.rows(_CONNECTED, [wanted, wanted, known])
     return [product.record_of(row) for row in rows]
+
+
+def traits(tx: Transaction, ids: Iterable[str]) -> dict[str, Traits]:
+    """Return the traits of product ids that have any."""
+    wanted = sorted(ids)
+    rows = tx.rows(_TRAITS, [wanted]) if wanted else []
+    told = {row["product_id"]: product.traits_of(row) for row in rows}
+    return {product_id: one for product_id, one in told.items() if one}

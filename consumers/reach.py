@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from consumers import product
 from integration.core import identity
@@ -28,6 +29,14 @@ class Reach:
     copy: set[str] = field(default_factory=set)
     moved: dict[str, str] = field(default_factory=dict)
     """Contacts and leads that are who they were, under a later version: record id -> that version."""
+
+
+class Closed(NamedTuple):
+    """Records that can be one person with some, and no others that can be one with these."""
+
+    records: dict[str, Record]
+    named: set[str]
+    """Those of them that product events tell of: product identities, and records that a product names by their id."""
 
 
 def reach(tx: Transaction, outcomes: Sequence[Outcome], lookups: Mapping[str, Sequence[tuple[str, str]]]) -> Reach:
@@ -78,7 +87,7 @@ def _is_who_it_was(before: Image, after: Image) -> bool:
     )
 
 
-def close_over(tx: Transaction, ids: Iterable[str], emails: Iterable[str]) -> dict[str, Record]:
+def close_over(tx: Transaction, ids: Iterable[str], emails: Iterable[str]) -> Closed:
     """Read the contacts, leads and product identities that can be one person with these: by e-mail, conversion, merge,
     or a sign-in.
 
@@ -86,6 +95,7 @@ def close_over(tx: Transaction, ids: Iterable[str], emails: Iterable[str]) -> di
     """
     closed: dict[str, Record] = {}
     seen: set[str] = set()
+    all_named: set[str] = set()
     new_ids, new_emails = set(ids), set(emails)
     while new_ids or new_emails:
         found = [
@@ -95,12 +105,13 @@ def close_over(tx: Transaction, ids: Iterable[str], emails: Iterable[str]) -> di
         ]
         named = {r.record_id: r for r in product.records(tx, new_ids, new_emails)}
         seen |= new_ids | new_emails
+        all_named |= named.keys()
         # A record that a product names by its id stands for both.
         closed = {**named, **closed, **{r.record_id: r for r in found}}
         found += [r for r in named.values() if closed[r.record_id] is r]
         new_ids = {i for r in found for i in (r.record_id, r.follows) if i} - seen
         new_emails = {r.email for r in found if r.email} - seen
-    return closed
+    return Closed(closed, all_named)
 
 
 def _connected(object_name: str, ids: set[str], emails: set[str]) -> dict[str, set[str]]:

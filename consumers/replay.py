@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
+from consumers import product
 from consumers.catalogs import Catalogs
 from consumers.history import Histories
 from consumers.known import Memory, state_row
@@ -38,6 +39,7 @@ _NOBODY = (
     "(SELECT record_id FROM headrace.states WHERE object IN ('Contact', 'Lead')) "
     "AND user_id NOT IN (SELECT product_id FROM headrace.sightings)"
 )
+_NO_TRAITS = "SELECT user_id FROM headrace.traits WHERE user_id NOT IN (SELECT user_id FROM headrace.people)"
 _NO_USER = (
     "SELECT user_id FROM users WHERE user_id NOT IN (SELECT user_id FROM headrace.people) "
     "UNION SELECT user_id FROM users GROUP BY user_id HAVING count(*) > 1"
@@ -176,6 +178,10 @@ class Replayer:
         with self._step(note, done) as tx:
             self._catalogs.save(tx, self._now())
             ids = people_ids(tx, object_name, after, limit)
+            if object_name == identity.PRODUCT:
+                told = product.traits(tx, ids).values()
+                values = [{name: value for name, (_, value) in one.items()} for one in told]
+                self._catalogs.learn(tx, values, self._now())
             done.records = len(ids)
             done.users = self._people(tx, Reach(stitch=set(ids))).users
         return done
@@ -185,6 +191,7 @@ class Replayer:
         done = Replayed()
         with self._step(note, done) as tx:
             tx.delete("headrace.people", "user_id", [row["user_id"] for row in tx.rows(_NOBODY)])
+            tx.delete("headrace.traits", "user_id", [row["user_id"] for row in tx.rows(_NO_TRAITS)])
             tx.delete("identities", "alias", [row["alias"] for row in tx.rows(_NO_ALIAS)])
             gone = [row["user_id"] for row in tx.rows(_NO_USER)]
             tx.delete("users", "user_id", gone)

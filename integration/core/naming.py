@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 
 # What people already call these two (see docs/glossary.md).
 BUILT_IN_ALIASES: Mapping[tuple[str, str], str] = {
@@ -14,9 +14,11 @@ _SUFFIX = re.compile(r"__(c|r|s|pc|x|e|b|mdt|kav)$", re.IGNORECASE)
 _NAMESPACE = re.compile(r"^[A-Za-z][A-Za-z0-9]*__(?=.)")
 _WORD_STARTS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _NOT_A_WORD = re.compile(r"[^A-Za-z0-9]+")
+_NAMES_KEPT = 50_000
+"""More than an org has fields; names that clients of the product make up have no end."""
 
 
-@cache
+@lru_cache(_NAMES_KEPT)
 def snake(api_name: str) -> str:
     """Turn an API name into snake case: `AnnualRevenue` -> `annual_revenue`, `cbit__Role__c` -> `cbit_role`."""
     bare = _SUFFIX.sub("", api_name)

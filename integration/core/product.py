@@ -7,11 +7,12 @@ else to be joined.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from integration.core import exactjson
 from integration.core.identity import PRODUCT, Record, normal_email
+from integration.core.traits import EMAIL, Traits
 
 SOURCE: Final = "/product"
 
@@ -22,7 +23,6 @@ _NAMES: Final[Mapping[str, str]] = {
     "group": "Group Joined",
     "alias": "Alias Created",
 }
-_EMAIL: Final = "email"
 _LONGEST_EMAIL: Final = 320
 _USER: Final = "product_user_id"
 
@@ -41,7 +41,7 @@ class Sighting:
     follows: str | None = None
     """The id it turned out to be: the first user id that an anonymous id was seen with, or that an alias named."""
     follows_at: str = ""
-    traits: Mapping[str, tuple[str, Any]] = field(default_factory=dict)
+    traits: Traits = field(default_factory=dict)
     """Trait -> (when it was told, its last value)."""
 
     def joined(self, other: "Sighting") -> "Sighting":
@@ -67,10 +67,6 @@ class Sighting:
     def known_email(self) -> str | None:
         """Return the e-mail that the person goes by: the last one told, or an id that is one."""
         return self.email or (self.product_id if "@" in self.product_id else None)
-
-    def same_person(self, other: "Sighting | None") -> bool:
-        """Tell whether nothing differs that people are put together from."""
-        return other is not None and replace(self, traits={}) == replace(other, traits={})
 
 
 def event_name(kind: str, name: str | None) -> str:
@@ -120,12 +116,17 @@ def sightings(events: Iterable[Mapping[str, Any]]) -> dict[str, Sighting]:
     return found
 
 
+def own_traits(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the traits that an event tells of its user; those of a group call are the group's."""
+    traits: Mapping[str, Any] = data["traits"] if data["type"] == "identify" else {}
+    return traits
+
+
 def _told(data: Mapping[str, Any]) -> Sequence[Sighting]:
     user, anonymous, at = data["user_id"], data["anonymous_id"], data["time"]
     previous = data["previous_id"] if data["type"] == "alias" else None
-    # Of a group it is the group that traits tell of.
-    traits = {name: (at, value) for name, value in data["traits"].items()} if data["type"] == "identify" else {}
-    email = traits.get(_EMAIL, ("", None))[1]
+    traits = {name: (at, value) for name, value in own_traits(data).items()}
+    email = traits.get(EMAIL, ("", None))[1]
     shown, since = (email, at) if _is_email(email) else (None, "")
     told = [Sighting(user or anonymous, at, bool(user), shown, since, traits=traits)]
     followers = {one for one in (anonymous, previous) if one and one != user} if user else set()
@@ -158,7 +159,6 @@ def row_of(one: Sighting) -> dict[str, Any]:
 
 def sighting_of(row: Mapping[str, Any]) -> Sighting:
     """Undo `row_of`."""
-    traits = exactjson.loads(row["traits"]) if row["traits"] else {}
     return Sighting(
         row["product_id"],
         row["first_seen"],
@@ -167,8 +167,14 @@ def sighting_of(row: Mapping[str, Any]) -> Sighting:
         row["email_at"] or "",
         row["follows"],
         row["follows_at"] or "",
-        {name: (told[0], told[1]) for name, told in traits.items()},
+        traits_of(row),
     )
+
+
+def traits_of(row: Mapping[str, Any]) -> Traits:
+    """Return trait -> (when it was told, its last value) of a row of `headrace.sightings`."""
+    traits = exactjson.loads(row["traits"]) if row["traits"] else {}
+    return {name: (told[0], told[1]) for name, told in traits.items()}
 
 
 def record_of(row: Mapping[str, Any]) -> Record:

@@ -79,10 +79,11 @@ def role_of(facts: Mapping[str, Any]) -> Role:
     )
 
 
-def person_row(person: Person, deals: Deals) -> dict[str, Any]:
+def person_row(person: Person, deals: Deals, told_at: str = "") -> dict[str, Any]:
     """Return the row of `headrace.people`: which records the person's row of `users` is copied from, and the rest.
 
-    `updated_at` counts the person's own records, roles and deals; the account's is added where the row is copied.
+    `updated_at` counts the person's own records, roles and deals, and `told_at`, when traits of the person were told
+    last; the account's is added where the row is copied.
     """
     contacts = [m.record_id for m in person.members if m.is_contact]
     roles = [role for contact in contacts for role in deals.roles_by_contact.get(contact, ())]
@@ -101,7 +102,7 @@ def person_row(person: Person, deals: Deals) -> dict[str, Any]:
         "opportunity_id": best and best.record_id,
         "owner_id": person.owner.owner_id,
         "first_seen": person.first_seen,
-        "updated_at": max([*versions, *(d.version for d in (*of_roles, *of_account))]),
+        "updated_at": max([told_at, *versions, *(d.version for d in (*of_roles, *of_account))]),
         "is_deleted": person.is_deleted,
         **roll_up(candidates),
     }

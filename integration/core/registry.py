@@ -67,6 +67,10 @@ class Registry:
         self.retired = dict(retired or {})
         self._owners |= self.retired
 
+    def reserve(self, name: str) -> bool:
+        """Keep a name from ever being given to a field; False when a field has or had it."""
+        return self._owners.setdefault(name, None) is None
+
     def rename(self) -> tuple[list[tuple[Named, Named]], list[str]]:
         """Give the properties the names that the settings want by now; return (old, new), and warnings as `register`.
 

@@ -37,10 +37,12 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What the org has: raw columns by object (API name), and the parts people are made of."""
+    """What the org and the product have: raw columns by object (API name), and what people are made of."""
 
     columns: Mapping[str, frozenset[str]] = field(default_factory=dict)
     parts: Mapping[str, Part] = field(default_factory=dict)
+    traits: Sequence[str] = ()
+    """The columns of headrace.traits."""
 
 
 def users_select(shape: Shape, people: str, fixed: Sequence[str]) -> str:
@@ -67,6 +69,10 @@ def users_select(shape: Shape, people: str, fixed: Sequence[str]) -> str:
         f"greatest({', '.join(versions)}) AS updated_at" if name == "updated_at" else f"p.{identifier(name)}"
         for name in fixed
     ]
+    if shape.traits:
+        told = f"SELECT * FROM headrace.traits WHERE user_id IN (SELECT user_id FROM {people})"
+        joins.append(f"LEFT JOIN ({told}) AS t ON t.user_id = p.user_id")
+        shown |= {name: f"t.{identifier(name)}" for name in shape.traits}
     columns += [f"{expression} AS {identifier(name)}" for name, expression in shown.items()]
     return f"SELECT {', '.join(columns)} FROM {people} AS p {' '.join(joins)}"
 

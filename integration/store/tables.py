@@ -50,6 +50,8 @@ FIXED_OF_USERS: Sequence[str] = tuple(c.name for c in (*USERS, *ROLL_UPS))
 """The columns of `users` that are no properties: they come from headrace.people, the others from raw tables."""
 PEOPLE: Sequence[Column] = (*USERS, *_texts("opportunity_id"), *ROLL_UPS)
 """Which records a row of `users` is copied from (see projection.users_select), and what is not copied."""
+TRAITS: Sequence[Column] = _texts("user_id")
+"""What the product tells of people, of those it tells of: a column of text for each trait, as in `users`."""
 EVENTS: Sequence[Column] = (
     *_texts("event_id"),
     *_times("time"),
@@ -167,6 +169,7 @@ FIXED: Mapping[str, Sequence[Column]] = {
     "headrace.properties": PROPERTIES,
     "headrace.memberships": MEMBERSHIPS,
     "headrace.people": PEOPLE,
+    "headrace.traits": TRAITS,
     "headrace.sightings": SIGHTINGS,
     "headrace.meta": META,
     "headrace.stale": STALE,

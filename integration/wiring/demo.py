@@ -85,8 +85,8 @@ FROM user_events e WHERE user_id = '{user_id}' ORDER BY time DESC, event_id LIMI
 
 _LIVELIEST = """\
 SELECT user_id FROM users JOIN (SELECT user_id, count(*) AS n FROM events WHERE name NOT LIKE '%Created'
-  AND user_id IS NOT NULL GROUP BY 1) USING (user_id)
-WHERE NOT is_deleted AND contact_id IS NOT NULL ORDER BY n DESC, user_id LIMIT 1"""
+  AND user_id IS NOT NULL GROUP BY 1) AS e USING (user_id)
+WHERE NOT is_deleted AND contact_id IS NOT NULL ORDER BY e.n DESC, user_id LIMIT 1"""
 _ANYBODY = (
     "SELECT user_id FROM users WHERE NOT is_deleted ORDER BY contact_id IS NULL, account_id IS NULL, user_id LIMIT 1"
 )

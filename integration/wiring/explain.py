@@ -9,13 +9,14 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any
 
-from integration.core import catalog, explain, identity, image, product, project, values
+from integration.core import catalog, explain, identity, image, product, project, traits, values
 from integration.core.catalog import BOOKKEEPING, ObjectSchema
 from integration.core.columns import ColumnType
 from integration.core.explain import Candidate, Choice
 from integration.core.identity import Person, Record
 from integration.core.image import Image
 from integration.core.project import PERSON_OBJECTS, Deal, Deals, Role
+from integration.core.traits import Told
 from integration.core.whereabouts import record_id_of
 from integration.errors import UsageError
 from integration.settings import Settings
@@ -26,6 +27,7 @@ from integration.store.tables import FIXED_OF_USERS, ROLL_UPS
 from integration.wiring import reading
 from integration.wiring.explanation import Alias, Counted, Explanation, Origin, Source, masked
 from integration.wiring.lineage import Lineage
+from integration.wiring.parts import rules
 
 _AS_DEFINED = "run headrace doctor: the rules would choose otherwise now"
 _ROLL_UPS = tuple(column.name for column in ROLL_UPS)
@@ -43,7 +45,10 @@ _NAMES = """
 SELECT property, object, field, prefix_object, type FROM headrace.properties WHERE field <> 'IsDeleted' ORDER BY place
 """
 _SCHEMAS = "SELECT object, body::VARCHAR AS body FROM headrace.schemas ORDER BY since"
-_SIGHTINGS = "SELECT * FROM headrace.sightings WHERE product_id IN ({ids})"
+_SIGHTINGS = """
+SELECT product_id, kind, first_seen, email, email_at, email_key, follows, follows_at, traits::VARCHAR AS traits
+FROM headrace.sightings WHERE product_id IN ({ids})
+"""
 _PRODUCT_KINDS = ("product_user_id", "anonymous_id")
 _ALIASES = "SELECT alias, kind, since, why FROM identities WHERE user_id = {id} ORDER BY kind, since, alias"
 _COLUMNS = """
@@ -109,9 +114,14 @@ class _Book:
 
     def __init__(self, settings: Settings, reader: Reader) -> None:
         self._settings = settings
+        self._dropped = rules(settings).dropped
         self._reader = reader
         self.schemas: dict[str, ObjectSchema] = {r["object"]: catalog.from_json(r["body"]) for r in self.ask(_SCHEMAS)}
         self.names = self.ask(_NAMES)
+
+    def left_out(self, trait: str) -> bool:
+        """Tell whether the settings leave out a trait."""
+        return self._dropped(traits.OBJECT, trait)
 
     def ask(self, sql: str, **words: str) -> list[dict[str, Any]]:
         """Run a statement. What goes into it is quoted, or comes from the store itself."""
@@ -252,6 +262,7 @@ class _Person:
         self._id = user_id
         self._aliases = [Alias(**row) for row in book.ask(_ALIASES, id=literal(user_id))]
         self._images = book.images(a.alias for a in self._aliases if a.kind != "email")
+        self._sightings = self._told_of()
         self._members = self._product_members() | {
             i: identity.record_of(one.object, _facts(one)) for i, one in self._images.items()
         }
@@ -278,14 +289,18 @@ class _Person:
         rule = f"over the live opportunities {of}"
         return Explanation(
             "person", self._id, row["is_deleted"], self._aliases, parts.sources,
-            [*self._fixed(parts), *parts.roll_ups(rule), *parts.properties()],
+            [*self._fixed(parts), *parts.roll_ups(rule), *parts.properties(), *self._traits()],
             parts.counted(counted, self._deal_images), rule,
         )  # fmt: skip
 
+    def _told_of(self) -> dict[str, Mapping[str, Any]]:
+        """Return what product events tell of the person's ids, those of records included."""
+        ids = [a.alias for a in self._aliases if a.kind != "email"]
+        return {row["product_id"]: row for row in self._book.ask(_SIGHTINGS, ids=_listed(ids))} if ids else {}
+
     def _product_members(self) -> dict[str, Record]:
         ids = [a.alias for a in self._aliases if a.kind in _PRODUCT_KINDS]
-        rows = self._book.ask(_SIGHTINGS, ids=_listed(ids)) if ids else []
-        return {row["product_id"]: product.record_of(row) for row in rows}
+        return {i: product.record_of(self._sightings[i]) for i in ids if i in self._sightings}
 
     def _stitched(self) -> Person:
         members = tuple(sorted(self._members.values(), key=lambda m: (m.created, m.record_id)))
@@ -337,6 +352,21 @@ class _Person:
             "is_deleted": (None, None, f"{live} of the person's {len(person.members)} records stand for a live person"),
         }
         return [parts.origin(name, *told[name]) for name in FIXED_OF_USERS if name in told]
+
+    def _traits(self) -> list[Origin]:
+        """Say of each trait's column which id of the person was told of it last."""
+        names = [n["property"] for n in self._book.names if n["object"] == traits.OBJECT and n["property"] in self._row]
+        told = traits.told_last({i: product.traits_of(row) for i, row in self._sightings.items()}, self._book.left_out)
+        found = traits.by_column(told, FIXED_OF_USERS, self._book.left_out)
+        return [self._trait(name, found.get(name)) for name in names]
+
+    def _trait(self, name: str, one: Told | None) -> Origin:
+        value = self._row[name]
+        if one is None:
+            rule = "no id of the person has this trait" if value is None else _AS_DEFINED
+            return Origin(name, value, value is not None, None, None, None, None, None, rule)
+        rule = "the value told last" if traits.text(one.value) == value else _AS_DEFINED
+        return Origin(name, value, value is not None, identity.PRODUCT, one.product_id, one.trait, one.at, None, rule)
 
 
 class _Account:

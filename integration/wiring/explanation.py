@@ -81,9 +81,15 @@ def masked(told: Explanation) -> Explanation:
 
     return replace(
         told,
-        aliases=[
-            replace(a, alias=f"{_MASK}@{a.alias.partition('@')[2]}") if a.kind == "email" else a for a in told.aliases
+        aliases=[replace(a, alias=_hidden(a.alias)) for a in told.aliases],
+        properties=[
+            replace(p, value=None, record_id=p.record_id and _hidden(p.record_id), set_by=by(p.set_by))
+            for p in told.properties
         ],
-        properties=[replace(p, value=None, set_by=by(p.set_by)) for p in told.properties],
         opportunities=[replace(o, name=None, stage=None, amount=None) for o in told.opportunities],
     )
+
+
+def _hidden(name: str) -> str:
+    """Return an id as it is, unless it is an e-mail: a product may use those as its ids."""
+    return f"{_MASK}@{name.partition('@')[2]}" if "@" in name else name

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from consumers.catalogs import Catalogs
 from consumers.replay import MARK
-from integration.core import cause, exactjson, history, naming, project
+from integration.core import cause, exactjson, history, naming
 from integration.core.columns import Column, ColumnType
 from integration.core.project import PERSON_OBJECTS
 from integration.store import answers, tables
@@ -34,6 +34,7 @@ _KEYS: Final[Mapping[str, str]] = {
     "headrace.states": "record_id",
     "captures": "record_id",
     "headrace.people": "user_id",
+    "headrace.traits": "user_id",
     "users": "user_id",
     "identities": "alias",
     "headrace.memberships": "record_id",
@@ -184,7 +185,8 @@ def lay_out(tx: Transaction, catalogs: Catalogs, objects: Iterable[str], now: st
         if key.prefix_object in PERSON_OBJECTS and key.field != "IsDeleted"
     ]
     tx.ensure_columns("users", retired)
-    columns["users"] = [*tables.FIXED["users"], *project.property_columns(catalogs.registry), *retired]
+    columns["users"] = [*catalogs.people_columns(), *retired]
+    columns["headrace.traits"] = catalogs.traits.table
     return columns
 
 

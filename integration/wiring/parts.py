@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from difflib import get_close_matches
-from functools import cache
+from functools import lru_cache
 
 import structlog
 
@@ -33,6 +33,8 @@ log = structlog.get_logger()
 # deal and role that arrives after it.
 _READING_ORDER = ("User", "Account", "Opportunity", "OpportunityContactRole", "Campaign")
 _PEOPLE = ("Contact", "Lead")
+_NAMES_KEPT = 50_000
+"""More than an org has fields; traits that clients of the product make up have no end."""
 
 
 @contextmanager
@@ -61,7 +63,7 @@ def salesforce(settings: Settings) -> SalesforceClient:
 def rules(settings: Settings) -> Rules:
     """Return the settings that decide what the tables say."""
 
-    @cache
+    @lru_cache(_NAMES_KEPT)
     def dropped(object_name: str, field: str) -> bool:
         one = watch(settings, object_name)
         return not selected(field, one.only, one.exclude)

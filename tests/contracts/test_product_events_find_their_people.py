@@ -25,8 +25,11 @@ def events(store: Store) -> dict[str, str]:
     return {row["event_id"].removeprefix("product:"): row["user_id"] for row in found}
 
 
-def identified(number: int, user: str, email: str, **more: Any) -> Entry:
-    return product_event(number, "02-01T00:00:00", "identify", user_id=user, traits={"email": email}, **more)
+def identified(
+    number: int, user: str, email: str, *, at: str = "02-01", anonymous_id: str | None = None, **traits: Any
+) -> Entry:
+    told = {"email": email, **traits}
+    return product_event(number, f"{at}T00:00:00", "identify", user_id=user, anonymous_id=anonymous_id, traits=told)
 
 
 def numbered(entries: list[Entry]) -> list[Entry]:
@@ -155,6 +158,10 @@ def test_whatever_comes_first_everybody_is_who_they_are(store: Store) -> None:
         product_event(6, "01-18T09:03:00", "alias", previous_id="a-4", user_id="u-2"),
         product_event(7, "01-18T09:04:00", "page", anonymous_id="a-4"),
         product_event(8, "01-18T09:05:00", name="Run", user_id=DORA),
+        identified(9, "u-1", "ann@example.com", at="02-03", plan="pro", seats=3),
+        identified(10, "a-4", "solo@example.com", at="02-02", plan="team", company={"name": "Solo"}),
+        identified(11, "u-2", "solo@example.com", at="02-03", plan=None),
+        product_event(12, "02-04T00:00:00", "identify", user_id=DORA, traits={"Plan": "free"}),
     ]
     luck = Random(7)
     luck.shuffle(seen)
@@ -172,6 +179,12 @@ def test_whatever_comes_first_everybody_is_who_they_are(store: Store) -> None:
         DORA: DORA,
     }
     assert set(events(store).values()) == {ANN, record("Lead", 2), DORA}
+    traits = ask(store, "SELECT user_id, plan, seats, company_name FROM users WHERE plan <> '' OR company_name <> ''")
+    assert sorted(tuple(row.values()) for row in traits) == [
+        (ANN, "pro", "3", None),
+        (DORA, "free", None, None),
+        (record("Lead", 2), None, None, "Solo"),
+    ]
     before = told(store, PEOPLE)
     worker = flattener(store)
     assert all(worker.replayer.people(name).changed_nothing for name in ("Contact", "Lead", "Product"))

@@ -19,12 +19,15 @@ from integration.sandbox.model import FieldDef, ObjectDef
 from integration.stream import inspect
 from integration.stream.connection import connect
 from integration.stream.product import publish
+from integration.wiring.catalog import catalog
+from integration.wiring.explain import explain_row
 from integration.wiring.report import report
 
 Found = Callable[..., Any]
 
 LEAD_TOO = {"HEADRACE_OBJECTS__Lead__ENRICH": "cbit__Clearbit__c"}
 
+PLANS = ("free", "pro")
 CAMPAIGNS = ("spring", "webinar", "referral", "launch")
 OF_LEADS = "WITH sign_up AS (SELECT * FROM trial_requested)"
 
@@ -75,7 +78,8 @@ def sign_ups(emails: list[str], event: str) -> list[dict[str, Any]]:
         calls.append({**browser, **around, "type": "page", "name": "Home", "messageId": f"visit-{email}"})
         if luck % 5:
             known = {**browser, "userId": f"user-{luck}"}
-            calls.append({**known, "type": "identify", "traits": {"email": email.title()}, "messageId": f"who-{email}"})
+            told = {"email": email.title(), "plan": PLANS[luck % 2], "company": {"seatCount": luck % 9}}
+            calls.append({**known, "type": "identify", "traits": told, "messageId": f"who-{email}"})
             calls.append({**known, **around, "type": "track", "event": event, "messageId": f"up-{email}"})
     return calls
 
@@ -328,6 +332,27 @@ def test_s3_03_what_a_browser_did_before_the_sign_in_is_the_persons(company: Any
     whose = "SELECT kind, count(*) AS n FROM identities WHERE user_id IN (SELECT user_id FROM sign_up) GROUP BY 1"
     kinds = {row["kind"]: row["n"] for row in company.query(whose)}
     assert kinds["anonymous_id"] == kinds["product_user_id"] == signed_up["n"]
+
+
+def test_what_the_product_tells_of_its_users_stands_beside_what_the_crm_tells(company: Any) -> None:
+    emails = {one: crc32(one.encode()) for name in ("Contact", "Lead") for one in addresses(company, name)}
+    expected = {one: (PLANS[luck % 2], str(luck % 9)) for one, luck in emails.items() if luck % 5}
+    rows = company.query("SELECT identity, plan, company_seat_count AS seats FROM users WHERE plan IS NOT NULL")
+    assert {row["identity"]: (row["plan"], row["seats"]) for row in rows} == expected
+    assert company.query(
+        """SELECT sfdc_account_account_type, plan, count(*) AS people, sum(CAST(company_seat_count AS INTEGER)) AS seats
+           FROM users WHERE plan IS NOT NULL GROUP BY ALL"""
+    )
+    email, luck = next((one, emails[one]) for one in sorted(expected))
+    [told] = explain_row(company.settings, email, only="plan").properties
+    assert (told.value, told.object, told.record_id, told.field) == (PLANS[luck % 2], "Product", f"user-{luck}", "plan")
+    assert told.version == f"2026-01-{1 + luck % 28:02d}T09:00:00.000Z"
+    assert explain_row(company.settings, email, only="plan", show_values=False).properties[0].value is None
+    named = {row["property"]: row for row in catalog(company.settings) if row["object"] == "product"}
+    assert {name: (row["field"], row["type"]) for name, row in named.items()} == {
+        "plan": ("plan", "text"),
+        "company_seat_count": ("company.seatCount", "text"),
+    }
 
 
 def test_s1_15_properties_are_named_as_published(company: Any) -> None:

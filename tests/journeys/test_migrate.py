@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,14 @@ from compare import assert_equal
 from consumers.apply import Flattener
 from integration import settings as settings_module
 from integration.cli.app import run
+from integration.core.segment import read_call
 from integration.errors import ConfigError, RunError, UnreachableError, UsageError
 from integration.settings import Settings
 from integration.store import opening, tables
 from integration.store.answers import ask
 from integration.store.opening import open_reader
 from integration.stream.connection import connect
+from integration.stream.product import publish
 from integration.wiring import migrate_tables, owner, parts, reading
 from integration.wiring.clock import now
 from integration.wiring.migrate import MigrateReport, migrate, target_of
@@ -60,6 +63,9 @@ def lived(found_for_all: Found) -> Any:
     company.live(40)
     with connect(company.settings.redis.url) as client:
         client.xadd("crm.contact", {"data": "nonsense \0"})
+        traits = {"email": "di@example.com", "plan": "pro", "company": {"seats": 3}}
+        calls = [{"type": "identify", "userId": "di", "traits": traits}, {"type": "page", "anonymousId": "nobody"}]
+        publish(client, read_call(None, {"batch": calls}, datetime(2026, 2, 1, tzinfo=UTC), str).events)
     assert company.sync().dead_letters == 1
     company.env |= RENAMED
     company.settings = settings_module.load(None, company.env)
@@ -156,6 +162,9 @@ def test_a_life_has_what_makes_a_move_hard(lived: Any) -> None:
     assert lived.query("SELECT count(*) AS n FROM dead_letters")[0]["n"] == 1
     assert lived.query("SELECT count(*) AS n FROM users WHERE sfdc_contact_cbit_role IS NOT NULL")[0]["n"] > 0
     assert lived.query("SELECT 1 AS n FROM headrace.meta WHERE key = 'name:sfdc_contact_phone'")
+    assert lived.query("SELECT plan, company_seats FROM users WHERE identity = 'di@example.com'") == [
+        {"plan": "pro", "company_seats": "3"}
+    ]
 
 
 def test_a_store_moved_to_postgresql_is_the_same(lived: Any, moved: Any) -> None:

@@ -40,6 +40,7 @@ _KEYS: Mapping[str, Sequence[str]] = {
     "headrace.properties": ("prefix_object", "object", "field", "type"),
     "headrace.memberships": ("record_id", "since", "alias", "target_id"),
     "headrace.people": ("user_id",),
+    "headrace.traits": ("user_id",),
     "headrace.sightings": ("product_id",),
     "headrace.meta": ("key",),
     "headrace.stale": ("key", "kind"),

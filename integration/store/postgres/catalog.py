@@ -34,6 +34,7 @@ _KEYS: Mapping[str, Sequence[str]] = {
     "events": ("event_id",),
     "headrace.states": ("object", "record_id"),
     "headrace.people": ("user_id",),
+    "headrace.traits": ("user_id",),
     "headrace.sightings": ("product_id",),
     "headrace.positions": ("stream",),
     "headrace.meta": ("key",),
@@ -53,7 +54,7 @@ _INDEXES: Mapping[str, Sequence[str]] = {
     "opportunity_stage_history": ("(opportunity_id)",),
 }
 """What batches, replays and a person's timeline are looked up by; each costs something with every write."""
-_UPDATED = ("users", "headrace.states", "headrace.people", "headrace.sightings")
+_UPDATED = ("users", "headrace.states", "headrace.people", "headrace.traits", "headrace.sightings")
 _FILLED_PERCENT = 75
 """Of the pages of rows that are updated, raw ones too: the new version finds room beside the old one."""
 
