@@ -33,6 +33,7 @@ from integration.errors import FencedError
 from integration.store import tables
 from integration.store.marts import PERSON
 from integration.store.protocol import Misfit, Store, Transaction
+from integration.store.usage import Usage
 from integration.stream.entry import about, readable, traceparents
 from integration.stream.names import PRODUCT_STREAM, offset_key
 from schemas import DeadLetter
@@ -130,6 +131,7 @@ class Rules:
     max_cluster: int = 25
     dropped: Callable[[str, str], bool] = lambda _object, _field: False
     """Whether the settings leave out this field of this object: then no last value of it is kept."""
+    usage: Usage = field(default_factory=Usage)
 
 
 class Flattener:
@@ -159,7 +161,7 @@ class Flattener:
             }
             self._catalogs = Catalogs(tx, rules.enrich, rules.names, fetch_schema, rules.dropped)
             self._histories = Histories(tx, rules.dropped)
-        self.marts = Marts(self.transaction, lambda: self._catalogs.shape, now)
+        self.marts = Marts(self.transaction, lambda: self._catalogs.shape, now, rules.usage)
         self.replayer = Replayer(
             self.transaction, self._catalogs, self._histories, self._memory, rules, rules.dropped, now
         )

@@ -1,16 +1,19 @@
-"""The marts of a store, kept up to date by those keys whose rows have changed since."""
+"""The marts of a store, kept up to date by those keys whose rows have changed since; and the view on usage."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
+from integration.errors import ConfigError
 from integration.store import marts, tables
 from integration.store.marts import MARTS, PERSON, SAME, Mart
 from integration.store.projection import Shape
 from integration.store.protocol import Reading, Transaction
+from integration.store.usage import VIEW, Usage, usage_view
 
 KEYS_AT_ONCE: Final = 1_000
 """Keys of one transaction: batches wait for as long as these take."""
+_USAGE: Final = Usage()
 _DEFINED: Final = "SELECT value FROM headrace.meta WHERE key = ?"
 _NEXT: Final = "SELECT DISTINCT key FROM headrace.stale ORDER BY key LIMIT {limit:d}"
 _KINDS: Final = "SELECT DISTINCT kind, key FROM headrace.stale WHERE key = any(?)"
@@ -35,10 +38,12 @@ class Marts:
         transaction: Callable[[], AbstractContextManager[Transaction]],
         shape: Callable[[], Shape],
         now: Callable[[], str],
+        usage: Usage = _USAGE,
     ) -> None:
         self._begin = transaction
         self._shape = shape
         self._now = now
+        self._usage = usage
         self._defined: Shape | None = None
         """The shape of which it is known that the marts are worked out from it, in the way of now."""
 
@@ -77,6 +82,7 @@ class Marts:
             return
         wanted = {f"mart {mart.name}": mart.fingerprint(shape) for mart in MARTS}
         with self._begin() as tx:
+            self._show_usage(tx, shape)
             new = [mart for mart in MARTS if _value(tx, f"mart {mart.name}") != wanted[f"mart {mart.name}"]]
         for kind in sorted({next(iter(mart.stale)) for mart in new}):
             self._note_all(kind)
@@ -85,6 +91,15 @@ class Marts:
                 rows = [{"key": key, "value": value} for key, value in wanted.items()]
                 tx.upsert("headrace.meta", ("key",), tables.META, rows)
         self._defined = shape
+
+    def _show_usage(self, tx: Transaction, shape: Shape) -> None:
+        sql = usage_view(self._usage, _columns_of_users(shape))
+        try:
+            tx.ensure_view(self._usage.view, sql, own=self._usage.view == VIEW)
+        except ValueError:
+            raise ConfigError(
+                f"usage.view can't be {self._usage.view}: a table has that name, so choose another."
+            ) from None
 
     def _note_all(self, kind: str) -> None:
         """Note all keys of a kind, a page at a time: who is broken off begins again, for the marts' marks come last."""
@@ -96,6 +111,12 @@ class Marts:
                     return
                 note_stale(tx, {kind: keys}, self._now())
                 after = keys[-1]
+
+
+def _columns_of_users(shape: Shape) -> set[str]:
+    parts = shape.parts.values()
+    pairs = [*(part.properties for part in parts), *(one.properties for part in parts for one in part.lookups)]
+    return {*tables.FIXED_OF_USERS, *(name for pair in pairs for _, name in pair), *shape.traits}
 
 
 def all_keys(tx: Reading, kind: str, after: str, limit: int) -> list[str]:

@@ -285,6 +285,25 @@ class ProductSettings(Section):
         return value
 
 
+class UsageSettings(Section):
+    """What the view on the use of the product shows: a row per person, for tools of customer success."""
+
+    view: str = Field(default="user_usage", description="name of the view", pattern=r"^[a-z][a-z0-9_]{0,62}$")
+    events: list[str] = Field(
+        default=[], max_length=20, description="names of the events counted as metric1_30d, metric2_30d, ..."
+    )
+    company_name: str = Field(default="company_name", description="column of users shown as company_name")
+    company_id: str = Field(default="company", description="column of users shown as company_id")
+    exclude_emails: list[str] = Field(
+        default=[], description="e-mails left out, with * for anything, such as those of your own company"
+    )
+    all_people: bool = Field(default=False, description="also people without an e-mail, or who have never visited")
+    zeros: bool = Field(default=False, description="0 instead of null for what somebody has not done")
+    compatible: bool = Field(
+        default=False, description="only metric1_30d counts the first instant of its days, as published queries do"
+    )
+
+
 class TelemetrySettings(Section):
     """Where traces go."""
 
@@ -329,6 +348,7 @@ class Settings(BaseSettings):
     privacy: PrivacySettings = Field(default_factory=PrivacySettings)
     web: WebSettings = Field(default_factory=WebSettings)
     product: ProductSettings = Field(default_factory=ProductSettings)
+    usage: UsageSettings = Field(default_factory=UsageSettings)
     log: LogSettings = Field(default_factory=LogSettings)
     telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)
 

@@ -41,6 +41,12 @@ def test_the_defaults_are_those_of_the_contract(tmp_path: Path) -> None:
         "web.host": "127.0.0.1",
         "web.port": 8080,
         "product.enabled": True,
+        "usage.view": "user_usage",
+        "usage.company_name": "company_name",
+        "usage.company_id": "company",
+        "usage.all_people": False,
+        "usage.zeros": False,
+        "usage.compatible": False,
         "log.level": "info",
         "log.json": "auto",
     }

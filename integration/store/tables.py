@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 
 from integration.core.columns import Column, ColumnType
+from integration.store import usage
 from integration.store.projection import Shape, accounts_view
 from integration.store.quoting import literal
 
@@ -178,7 +179,7 @@ FIXED: Mapping[str, Sequence[Column]] = {
 """Every table that is there from the start."""
 
 SCHEMAS_OF_TABLES: Sequence[str] = ("headrace", "salesforce")
-VIEWS: Sequence[str] = ("accounts", "user_events", "user_touches")
+VIEWS: Sequence[str] = ("accounts", "user_events", "user_touches", usage.VIEW)
 """Views of headrace's own; no event may take their names."""
 
 
@@ -186,6 +187,8 @@ def view_sql(name: str) -> str:
     """Return the SELECT of one of headrace's own views, as it is in a new store."""
     if name == "accounts":
         return accounts_view(Shape())
+    if name == usage.VIEW:
+        return usage.usage_view(usage.Usage(), ())
     return files("integration.store").joinpath("sql", f"{name}.sql").read_text("utf-8")
 
 

@@ -19,6 +19,7 @@ from integration.source.credentials import Connection
 from integration.source.poll import Poller, WatchedObject
 from integration.store import opening
 from integration.store.protocol import Store
+from integration.store.usage import Usage
 from integration.stream import names, orgs
 from integration.stream.connection import Client, answering
 from integration.stream.pressure import Gate
@@ -74,6 +75,7 @@ def rules(settings: Settings) -> Rules:
         match_email=settings.identity.match_email,
         max_cluster=settings.identity.max_cluster,
         dropped=dropped,
+        usage=Usage(**settings.usage.model_dump()),
     )
 
 
