@@ -7,7 +7,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+from integration.core.columns import ColumnType
 from integration.store.quoting import identifier, table_name
 
 _ACTIVITIES = ("Task", "Event")
@@ -35,12 +37,22 @@ class Part:
     lookups: Sequence[Lookup] = ()
 
 
+class Kept(NamedTuple):
+    """A field by its newest names: its place in headrace.properties, its raw column and the type of that."""
+
+    place: int
+    column: str
+    type: ColumnType
+
+
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What the org has: raw columns by object (API name), and the parts people are made of."""
+    """What the org has: raw columns by object (API name), the parts people are made of, and the fields of records
+    whose past changes tell."""
 
     columns: Mapping[str, frozenset[str]] = field(default_factory=dict)
     parts: Mapping[str, Part] = field(default_factory=dict)
+    kept: Mapping[str, Sequence[Kept]] = field(default_factory=dict)
 
 
 def users_select(shape: Shape, people: str, fixed: Sequence[str]) -> str:
