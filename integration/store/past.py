@@ -27,8 +27,10 @@ def record_values_view(shape: Shape) -> str:
 
 def user_records_view(shape: Shape) -> str:
     """Return the SELECT of the view `user_records`: whose properties a person showed, from when until when."""
-    members = [_members(name, shape) for name in ("Contact", "Lead") if name in shape.columns]
-    return _SHOWN.format(members=" UNION ALL ".join(members) or _NOBODY)
+    there = [name for name in ("Contact", "Lead") if name in shape.columns]
+    members = [_members(name, shape) for name in there]
+    present = [f"UNION ALL {_PRESENT.format(_raw(name))}" for name in there]
+    return _SHOWN.format(members=" UNION ALL ".join(members) or _NOBODY, present=" ".join(present))
 
 
 def _present(object_name: str, kept: Sequence[Kept], shape: Shape) -> str:
@@ -39,8 +41,12 @@ def _present(object_name: str, kept: Sequence[Kept], shape: Shape) -> str:
     return (
         f"SELECT p.object, r.id AS record_id, p.field, p.property, CASE {cases} END AS value, "
         f"{_created(object_name, shape)} AS since "
-        f"FROM {table_name(f'salesforce.{object_name.lower()}')} AS r CROSS JOIN ({fields}) AS p"
+        f"FROM {_raw(object_name)} AS r CROSS JOIN ({fields}) AS p"
     )
+
+
+def _raw(object_name: str) -> str:
+    return table_name(f"salesforce.{object_name.lower()}")
 
 
 def _text(one: Kept) -> str:
@@ -71,40 +77,46 @@ def _members(object_name: str, shape: Shape) -> str:
     created = f"coalesce({', '.join(stamps)})"
     converted = f"CASE WHEN r.isconverted THEN coalesce(c.at, {created}) END" if "isconverted" in columns else _NEVER
     return (
-        f"SELECT i.user_id, {literal(object_name)} AS object, r.id AS record_id, {created} AS created, r.is_deleted, "
+        f"SELECT i.user_id, {literal(object_name)} AS object, r.id AS record_id, {created} AS created, "
         f"{converted} AS converted_at FROM identities AS i "
-        f"JOIN {table_name(f'salesforce.{object_name.lower()}')} AS r ON r.id = i.alias "
+        f"JOIN {_raw(object_name)} AS r ON r.id = i.alias "
         f'LEFT JOIN (SELECT record_id, max("time") AS at FROM changes WHERE object = {literal(object_name)} '
         "AND field = 'IsConverted' AND new_value = 'true' GROUP BY record_id) AS c ON c.record_id = r.id"
     )
 
 
 _NEVER = "NULL::TIMESTAMPTZ"
+_PRESENT = (
+    "SELECT id AS record_id, NULL::TIMESTAMPTZ AS until, CASE WHEN is_deleted THEN 1 ELSE 0 END AS was_deleted, "
+    "1 AS is_last FROM {}"
+)
 # Taken from tables, so that the columns are of the types that they have later, too.
 _NOTHING = (
     'SELECT object, record_id, field, property, new_value AS value, "time" AS since, "time" AS until '
     "FROM changes WHERE false"
 )
 _NOBODY = (
-    "SELECT user_id, 'Contact' AS object, alias AS record_id, since AS created, false AS is_deleted, "
+    "SELECT user_id, 'Contact' AS object, alias AS record_id, since AS created, "
     "since AS converted_at FROM identities WHERE false"
 )
 
 # What one moment brought a field to. Several changes may have one time, in no order: what they end in is the value
 # that is come to more often than left; where nothing is, they went in a circle, and nothing has changed.
 #
-# A deletion, restoration or merge may change values too, and writes no changes of them: from then on, the value is what
-# the next change found.
+# A deletion, restoration or merge may change values too, and writes no changes of them: from the last of these on, the
+# value is what the next change found. The last value is that of now.
+#
+# Nothing is read twice where that can be helped: not every store keeps what WITH names.
 _INTERVALS = f"""
 ends AS (
-    SELECT record_id, field, "time", old_value AS value, -1 AS way, origin, event_id FROM changes
-    UNION ALL
-    SELECT record_id, field, "time", new_value AS value, 1 AS way, origin, event_id FROM changes
+    SELECT
+        c.record_id, c.field, c."time", CASE WHEN w.way > 0 THEN c.new_value ELSE c.old_value END AS value, w.way,
+        CASE WHEN c.origin = 'history' THEN 0 ELSE 1 END AS is_seen, c.event_id
+    FROM changes AS c
+    CROSS JOIN (SELECT 1 AS way UNION ALL SELECT -1 AS way) AS w
 ),
 summed AS (
-    SELECT
-        record_id, field, "time", value, sum(way) AS more,
-        max(CASE WHEN origin = 'history' THEN 0 ELSE 1 END) AS is_seen, max(event_id) AS told_by
+    SELECT record_id, field, "time", value, sum(way) AS more, max(is_seen) AS is_seen, max(event_id) AS told_by
     FROM ends
     GROUP BY record_id, field, "time", value
     HAVING sum(way) <> 0
@@ -135,38 +147,40 @@ neighbours AS (
         lead("time") OVER (PARTITION BY record_id, field ORDER BY "time") AS next_time
     FROM edits
 ),
-lives AS (
-    SELECT DISTINCT record_id, "time" FROM events WHERE record_id IS NOT NULL AND {_LIFE}
-),
-points AS (
-    SELECT record_id, field, "time", value, 1 AS weight FROM neighbours
-    UNION ALL
-    SELECT n.record_id, n.field, l."time", n.old_value AS value, 2 AS weight
-    FROM neighbours AS n
-    JOIN lives AS l ON l.record_id = n.record_id
-    WHERE n.last_time <= l."time" AND l."time" < n."time" AND n.old_value IS DISTINCT FROM n.last_value
-    UNION ALL
-    SELECT n.record_id, n.field, l."time", NULL AS value, 2 AS weight
-    FROM neighbours AS n
-    JOIN lives AS l ON l.record_id = n.record_id
-    WHERE n.next_time IS NULL AND n."time" <= l."time"
-),
-single AS (
+lived AS (
     SELECT
-        record_id, field, "time", value,
-        row_number() OVER (PARTITION BY record_id, field, "time" ORDER BY weight DESC) AS place
-    FROM points
+        n.record_id, n.field, n."time", n.value, n.old_value, n.last_time, n.next_time,
+        max(CASE
+            WHEN n.last_time <= l."time" AND l."time" < n."time" AND n.old_value IS DISTINCT FROM n.last_value
+                THEN l."time"
+        END) AS turned_before,
+        max(CASE WHEN n.next_time IS NULL AND n."time" <= l."time" THEN l."time" END) AS turned_after
+    FROM neighbours AS n
+    LEFT JOIN (SELECT record_id, "time" FROM events WHERE record_id IS NOT NULL AND {_LIFE}) AS l
+        ON l.record_id = n.record_id
+    GROUP BY n.record_id, n.field, n."time", n.value, n.old_value, n.last_time, n.next_time
+),
+bounded AS (
+    SELECT
+        record_id, field, "time", value, old_value, last_time, turned_before, turned_after,
+        coalesce(
+            turned_after, lead(turned_before) OVER (PARTITION BY record_id, field ORDER BY "time"), next_time
+        ) AS until
+    FROM lived
 ),
 known AS (
     SELECT
-        record_id, field, "time" AS since, value, 0 AS is_first,
-        lead("time") OVER (PARTITION BY record_id, field ORDER BY "time") AS until
-    FROM single
-    WHERE place = 1
-    UNION ALL
-    SELECT record_id, field, NULL AS since, old_value AS value, 1 AS is_first, "time" AS until
-    FROM neighbours
-    WHERE last_time IS NULL
+        b.record_id, b.field,
+        CASE WHEN p.part = 3 THEN b.value ELSE b.old_value END AS value,
+        CASE WHEN p.part = 2 THEN b.turned_before WHEN p.part = 3 THEN b."time" WHEN p.part = 4 THEN b.turned_after END
+            AS since,
+        CASE WHEN p.part < 3 THEN b."time" WHEN p.part = 3 THEN b.until END AS until
+    FROM bounded AS b
+    CROSS JOIN (
+        SELECT 1 AS part UNION ALL SELECT 2 AS part UNION ALL SELECT 3 AS part UNION ALL SELECT 4 AS part
+    ) AS p
+    WHERE p.part = 3 OR (p.part = 1 AND b.last_time IS NULL) OR (p.part = 2 AND b.turned_before IS NOT NULL)
+        OR (p.part = 4 AND b.turned_after IS NOT NULL)
 )
 """
 _ANSWER = """
@@ -175,7 +189,7 @@ FROM (
     SELECT
         p.object, p.record_id, p.field, p.property,
         CASE WHEN k.until IS NULL THEN p.value ELSE k.value END AS value,
-        CASE WHEN k.is_first = 0 THEN k.since ELSE p.since END AS since,
+        coalesce(k.since, p.since) AS since,
         k.until AS until
     FROM present AS p
     LEFT JOIN known AS k ON k.record_id = p.record_id AND k.field = p.field
@@ -186,67 +200,64 @@ WHERE until IS NULL OR since IS NULL OR since < until
 # At every moment at which the choice may have changed, it is made as for `users`: live before deleted, unconverted
 # before converted, the earliest, the lowest id; among those of the person's records that were there.
 _SHOWN = f"""
-WITH members AS ({{members}}),
-turns AS (
+WITH phases AS (
     SELECT
-        record_id, "time", CASE WHEN name LIKE '% Restored' THEN 1 ELSE 0 END AS was_deleted,
-        lag("time") OVER (PARTITION BY record_id ORDER BY "time", event_id) AS since
-    FROM events
-    WHERE object IN ('Contact', 'Lead') AND {_LIFE}
-),
-standings AS (
-    SELECT record_id, since, "time" AS until, was_deleted FROM turns
-    UNION ALL
-    SELECT m.record_id, t.since, NULL AS until, CASE WHEN m.is_deleted THEN 1 ELSE 0 END AS was_deleted
-    FROM members AS m
-    LEFT JOIN (SELECT record_id, max("time") AS since FROM turns GROUP BY record_id) AS t ON t.record_id = m.record_id
+        m.user_id, m.object, m.record_id, m.created, m.converted_at, t.until, t.was_deleted,
+        lag(t.until) OVER (PARTITION BY m.record_id ORDER BY t.is_last, t.until) AS since,
+        min(CASE WHEN m.object = 'Contact' THEN m.created END) OVER (PARTITION BY m.user_id) AS contact_since
+    FROM ({{members}}) AS m
+    JOIN (
+        SELECT
+            record_id, "time" AS until, CASE WHEN name LIKE '% Restored' THEN 1 ELSE 0 END AS was_deleted, 0 AS is_last
+        FROM events
+        WHERE object IN ('Contact', 'Lead') AND {_LIFE}
+        {{present}}
+    ) AS t ON t.record_id = m.record_id
 ),
 points AS (
-    SELECT user_id, object, created AS "time" FROM members
-    UNION
-    SELECT m.user_id, m.object, t."time" FROM members AS m JOIN turns AS t ON t.record_id = m.record_id
-    UNION
-    SELECT user_id, object, converted_at AS "time" FROM members WHERE converted_at IS NOT NULL
+    SELECT DISTINCT
+        f.user_id, f.object,
+        CASE WHEN p.part = 1 THEN coalesce(f.since, f.created) ELSE f.converted_at END AS "time"
+    FROM phases AS f
+    CROSS JOIN (SELECT 1 AS part UNION ALL SELECT 2 AS part) AS p
+    WHERE p.part = 1 OR f.converted_at IS NOT NULL
 ),
 ranked AS (
     SELECT
-        p.user_id, p.object, p."time", m.record_id,
+        p.user_id, p.object, p."time", f.record_id, f.contact_since,
         row_number() OVER (
             PARTITION BY p.user_id, p.object, p."time"
             ORDER BY
-                s.was_deleted, CASE WHEN m.converted_at <= p."time" THEN 1 ELSE 0 END, m.created, m.record_id
+                f.was_deleted, CASE WHEN f.converted_at <= p."time" THEN 1 ELSE 0 END, f.created, f.record_id
         ) AS place
     FROM points AS p
-    JOIN members AS m ON m.user_id = p.user_id AND m.object = p.object
-    JOIN standings AS s ON s.record_id = m.record_id
-    WHERE m.created <= p."time"
-        AND (s.since IS NULL OR s.since <= p."time") AND (s.until IS NULL OR p."time" < s.until)
+    JOIN phases AS f ON f.user_id = p.user_id AND f.object = p.object
+    WHERE f.created <= p."time"
+        AND (f.since IS NULL OR f.since <= p."time") AND (f.until IS NULL OR p."time" < f.until)
 ),
 chosen AS (
     SELECT
-        user_id, object, "time", record_id,
+        user_id, object, "time", record_id, contact_since,
         lag(record_id) OVER (PARTITION BY user_id, object ORDER BY "time") AS last_id
     FROM ranked
     WHERE place = 1
 ),
 shown AS (
     SELECT
-        user_id, object, record_id, "time" AS since,
+        user_id, object, record_id, "time" AS since, contact_since,
         lead("time") OVER (PARTITION BY user_id, object ORDER BY "time") AS until
     FROM chosen
     WHERE last_id IS NULL OR last_id <> record_id
 ),
 -- A lead's account counts until there is a contact.
 placed AS (
-    SELECT user_id, record_id, since, until, 'AccountId' AS field FROM shown WHERE object = 'Contact'
-    UNION ALL
-    SELECT s.user_id, s.record_id, s.since,
-        CASE WHEN s.until IS NULL OR f.since < s.until THEN f.since ELSE s.until END AS until,
-        'ConvertedAccountId' AS field
-    FROM shown AS s
-    LEFT JOIN (SELECT user_id, min(since) AS since FROM shown WHERE object = 'Contact' GROUP BY user_id) AS f
-        ON f.user_id = s.user_id
-    WHERE s.object = 'Lead' AND (f.since IS NULL OR s.since < f.since)
+    SELECT
+        user_id, record_id, since,
+        CASE WHEN object = 'Lead' AND (until IS NULL OR contact_since < until) THEN contact_since ELSE until END
+            AS until,
+        CASE WHEN object = 'Lead' THEN 'ConvertedAccountId' ELSE 'AccountId' END AS field
+    FROM shown
+    WHERE object = 'Contact' OR contact_since IS NULL OR since < contact_since
 ),
 belonged AS (
     SELECT

@@ -23,7 +23,7 @@ class Asked(NamedTuple):
 
     property: str
     type: ColumnType
-    decimal: str = "DECIMAL"
+    decimal: str = "DECIMAL(38, 9)"
 
 
 def users_as_of(time: str, asked: Sequence[Asked]) -> str:

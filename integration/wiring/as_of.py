@@ -18,7 +18,12 @@ from integration.store.then import Asked, users_as_of, users_at_events
 from integration.wiring import reading
 
 _NAMES = "SELECT object, field, prefix_object, property, type FROM headrace.properties ORDER BY place"
-_SCHEMAS = "SELECT object, body::VARCHAR AS body FROM headrace.schemas ORDER BY since"
+_SCHEMAS = """
+SELECT s.object, s.body::VARCHAR AS body FROM headrace.schemas AS s
+JOIN headrace.meta AS m ON m.key = 'schema:' || s.object AND m.value = s.schema_id
+"""
+_DECIMALS = 9
+"""Where a store knows no limit of them, and this one is not heeded."""
 _DIGITS = re.compile(r"Decimal\(\d+, *(\d+)\)", re.IGNORECASE)
 
 
@@ -60,7 +65,8 @@ def _newest(store: Reader, rows: Sequence[Mapping[str, Any]]) -> dict[str, Colum
     found: dict[tuple[str, str], tuple[str, ColumnType]] = {}
     for row in rows:
         key, kind = (row["object"], row["field"]), ColumnType(row["type"])
-        described = schemas[row["object"]].field(row["field"])
+        schema = schemas.get(row["object"])
+        described = schema.field(row["field"]) if schema is not None else None
         if key not in found or described is None or values.column_type(described) is kind:
             found[key] = row["property"], kind
     return dict(found.values())
@@ -69,7 +75,7 @@ def _newest(store: Reader, rows: Sequence[Mapping[str, Any]]) -> dict[str, Colum
 def _decimal(kind: str) -> str:
     """Say in which type all digits have room that the column of `users` has room for."""
     digits = _DIGITS.search(kind)
-    return f"DECIMAL(38, {digits[1]})" if digits else "DECIMAL"
+    return f"DECIMAL(38, {digits[1] if digits else _DECIMALS})"
 
 
 def _unknown(name: str, known: Mapping[str, ColumnType], named: set[str]) -> str:
