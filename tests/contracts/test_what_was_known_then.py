@@ -79,7 +79,9 @@ def more() -> tuple[list[Entry], list[Entry]]:
         step(2, "02-13T08:00:00", "Intern", "Junior"),
         step(4, "02-13T09:00:00", "Senior", "Chief"),
         step(5, "02-13T09:00:00", "Chief", "Senior"),
-        step(6, "02-14T09:00:00", "Senior", "Head"),
+        # The second of these is what a poll has told.
+        step(6, "02-14T09:00:00", "Senior", "Lead"),
+        step(7, "02-14T09:00:00", "Lead", "Head"),
     ]
     return polled, late
 
