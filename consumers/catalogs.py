@@ -16,7 +16,8 @@ from integration.core.registry import Key, Named, Registry
 from integration.core.schema_changes import Kind, SchemaChange, last_described, schema_changes
 from integration.store import tables
 from integration.store.arrow import misfits
-from integration.store.projection import Lookup, Part, Shape, accounts_view, users_select
+from integration.store.past import UNTOLD
+from integration.store.projection import Kept, Lookup, Part, Shape, users_select
 from integration.store.protocol import Transaction
 
 log = structlog.get_logger()
@@ -244,7 +245,8 @@ class Catalogs:
         tx.ensure_columns("headrace.traits", self.traits.table)
         tx.ensure_columns("users", self.people_columns())
         self.shape = self._draw()
-        tx.ensure_view("accounts", accounts_view(self.shape), own=True)
+        for name, view in tables.OF_THE_ORG.items():
+            tx.ensure_view(name, view(self.shape), own=True)
         defined = users_select(self.shape, "headrace.people", tables.FIXED_OF_USERS)
         tx.ensure_view("headrace.users_defined", defined, own=True)
 
@@ -345,8 +347,18 @@ class Catalogs:
         """Say what people and accounts can be put together from. Objects only announced have no tables yet."""
         there = {self._schemas[i].object for i in (*self._saved, *self._saving)}
         columns = {name: frozenset(n.column for n in self.registry.fields(name).values()) for name in there}
+        places = {key: place for place, key in enumerate(self.registry.entries)}
+        kept = {
+            name: [
+                Kept(places[named.key], named.column, named.key.type)
+                for field, named in self.registry.fields(name).items()
+                if field not in UNTOLD
+            ]
+            for name in sorted(there)
+            if history.parent_of(name) is None
+        }
         parts = {name: self._part(name, there) for name in PERSON_OBJECTS if name in there}
-        return Shape(columns, parts, [column.name for column in self.traits.columns])
+        return Shape(columns, parts, [column.name for column in self.traits.columns], kept)
 
     def _part(self, object_name: str, there: Collection[str]) -> Part:
         own = self.registry.fields(object_name)

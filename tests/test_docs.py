@@ -159,9 +159,9 @@ def test_every_table_and_view_is_documented_with_every_column(table: str) -> Non
     if table == "user_events":
         assert "Its columns are those of `events`" in " ".join(found[table].split())
         columns = ["user_id", "via"]
-    if table == "user_touches":
+    if table not in tables.FIXED and table not in ("accounts", "user_events"):
         columns = sqlglot.parse_one(tables.view_sql(table), read="duckdb").named_selects
-        assert len(columns) > 10
+        assert len(columns) > 4
     assert [name for name in columns if f"`{name}`" not in found[table]] == []
 
 

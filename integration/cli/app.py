@@ -20,6 +20,7 @@ from integration.cli import (
     report,
     streams,
     sweep,
+    users,
     why,
     work,
 )
@@ -39,6 +40,7 @@ def build() -> typer.Typer:
     sweep.register(app)
     query.register(app)
     report.register(app)
+    users.register(app)
     explain.register(app)
     why.register(app)
     streams.register(app)

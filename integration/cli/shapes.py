@@ -256,6 +256,7 @@ SHAPES: Mapping[str, Any] = {
     "streams tail": list[EntryView],
     "sweep": Sweep,
     "sync": SyncReport,
+    "users": Rows,
     "why": Whereabouts,
 }
 """Command -> what it prints with --json. Each command of the command line has its line here."""

@@ -29,6 +29,9 @@ def compiled(sql: str, dialect: str, name: Callable[[str], str] | None = None) -
         elif isinstance(node, exp.Subquery) and not node.alias and isinstance(node.parent, exp.From | exp.Join):
             number += 1
             node.set("alias", exp.TableAlias(this=exp.to_identifier(f"_{number}")))
+        elif isinstance(node, exp.DataType) and node.this == exp.DType.DECIMAL and dialect == "postgres":
+            # A numeric has all the digits that come; with a scale it would round.
+            node.set("expressions", [])
         elif isinstance(node, exp.Identifier) and name is not None:
             node.set("this", name(node.name))
     text = tree.sql(dialect=dialect, comments=False, pretty=True, unsupported_level=sqlglot.ErrorLevel.RAISE)

@@ -7,7 +7,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+from integration.core.columns import ColumnType
 from integration.store.quoting import identifier, table_name
 
 _ACTIVITIES = ("Task", "Event")
@@ -35,14 +37,24 @@ class Part:
     lookups: Sequence[Lookup] = ()
 
 
+class Kept(NamedTuple):
+    """A field by its newest names: its place in headrace.properties, its raw column and the type of that."""
+
+    place: int
+    column: str
+    type: ColumnType
+
+
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What the org and the product have: raw columns by object (API name), and what people are made of."""
+    """What the org and the product have: raw columns by object (API name), what people are made of, and the fields of
+    records whose past changes tell."""
 
     columns: Mapping[str, frozenset[str]] = field(default_factory=dict)
     parts: Mapping[str, Part] = field(default_factory=dict)
     traits: Sequence[str] = ()
     """The columns of headrace.traits."""
+    kept: Mapping[str, Sequence[Kept]] = field(default_factory=dict)
 
 
 def users_select(shape: Shape, people: str, fixed: Sequence[str]) -> str:

@@ -3,11 +3,11 @@
 Properties (`users`) and raw tables (`salesforce.*`) grow with the org; see Transaction.ensure_columns.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.resources import files
 
 from integration.core.columns import Column, ColumnType
-from integration.store import usage
+from integration.store import past, usage
 from integration.store.projection import Shape, accounts_view
 from integration.store.quoting import literal
 
@@ -179,14 +179,20 @@ FIXED: Mapping[str, Sequence[Column]] = {
 """Every table that is there from the start."""
 
 SCHEMAS_OF_TABLES: Sequence[str] = ("headrace", "salesforce")
-VIEWS: Sequence[str] = ("accounts", "user_events", "user_touches", usage.VIEW)
+OF_THE_ORG: Mapping[str, Callable[[Shape], str]] = {
+    "accounts": accounts_view,
+    "record_values": past.record_values_view,
+    "user_records": past.user_records_view,
+}
+"""Views that depend on which objects and fields there are, each before those that read it."""
+VIEWS: Sequence[str] = (*OF_THE_ORG, "user_values", "user_events", "user_touches", usage.VIEW)
 """Views of headrace's own; no event may take their names."""
 
 
 def view_sql(name: str) -> str:
     """Return the SELECT of one of headrace's own views, as it is in a new store."""
-    if name == "accounts":
-        return accounts_view(Shape())
+    if name in OF_THE_ORG:
+        return OF_THE_ORG[name](Shape())
     if name == usage.VIEW:
         return usage.usage_view(usage.Usage(), ())
     return files("integration.store").joinpath("sql", f"{name}.sql").read_text("utf-8")

@@ -74,6 +74,10 @@ ASKED: dict[str, list[Callable[[Any], list[str]]]] = {
     "streams peek": [lambda _: ["streams", "peek", "crm.contact", "--count", "5"]],
     "streams pending": [lambda _: ["streams", "pending", "crm.contact"]],
     "streams tail": [lambda _: ["streams", "tail", "--start", "0", "--count", "20"]],
+    "users": [
+        lambda _: ["users", "--as-of", "-1d", "--columns", "sfdc_account_arr,sfdc_contact_title"],
+        lambda _: ["users", "--at", "Sign Up", "--columns", "sfdc_account_arr"],
+    ],
     "why": [lambda sample: ["why", person_of(sample), "--offline"], lambda sample: ["why", account_of(sample)]],
 }  # fmt: skip
 """Command -> what is typed to have it print its JSON. A command with another shape has one line here and one in shapes."""

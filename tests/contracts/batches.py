@@ -44,6 +44,7 @@ LATER: Mapping[str, Mapping[str, str]] = {
 PREFIXES = {
     "Account": "001",
     "Contact": "003",
+    "ContactHistory": "017",
     "Lead": "00Q",
     "Opportunity": "006",
     "OpportunityContactRole": "00K",
