@@ -15,7 +15,7 @@ from integration.core.registry import Key, Named, Registry
 from integration.core.schema_changes import Kind, SchemaChange, last_described, schema_changes
 from integration.store import tables
 from integration.store.arrow import misfits
-from integration.store.projection import Lookup, Part, Shape, accounts_view, users_select
+from integration.store.projection import Lookup, Part, Shape, users_select
 from integration.store.protocol import Transaction
 
 log = structlog.get_logger()
@@ -209,7 +209,8 @@ class Catalogs:
             tx.ensure_columns(naming.table_of(schema.object), self.raw_columns(schema.object))
         tx.ensure_columns("users", [*tables.USERS, *project.property_columns(self.registry), *tables.ROLL_UPS])
         self.shape = self._draw()
-        tx.ensure_view("accounts", accounts_view(self.shape), own=True)
+        for view, sql in tables.views_of_shape(self.shape):
+            tx.ensure_view(view, sql, own=True)
         defined = users_select(self.shape, "headrace.people", tables.FIXED_OF_USERS)
         tx.ensure_view("headrace.users_defined", defined, own=True)
         told = (schema.object for schema in fresh if history.parent_of(schema.object) is None)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 
 from integration.core.columns import Column, ColumnType
+from integration.store.markers import Reads, rendered
 from integration.store.projection import Shape, accounts_view
 from integration.store.quoting import literal
 
@@ -132,6 +133,11 @@ STALE: Sequence[Column] = (*_texts("kind", "key"), *_times("since"))
 _WAYS: Sequence[Column] = _texts(
     "utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content", "referrer", "landing_page"
 )
+_DEAL: Sequence[Column] = (
+    Column("amount", ColumnType.DECIMAL),
+    *_times("created_at"),
+    *_columns(ColumnType.BOOLEAN, "is_won", "is_closed"),
+)
 MARTS: Mapping[str, Sequence[Column]] = {
     "sessions": (
         *_texts("session_id", "user_id"), *_times("time", "ended_at"), *_numbers("events"), *_WAYS,
@@ -147,6 +153,23 @@ MARTS: Mapping[str, Sequence[Column]] = {
     "opportunity_stage_history": (
         *_texts("opportunity_id"), *_numbers("place"), *_texts("stage"), *_times("since", "until"),
         *_texts("stage_before"),
+    ),
+    "attribution": (
+        *_texts("opportunity_id", "account_id", "model", "touch_id", "user_id"), *_times("time"),
+        *_texts("channel", "utm_source", "utm_medium", "utm_campaign"), Column("weight", ColumnType.DECIMAL, scale=6),
+        *_DEAL,
+    ),
+    "campaign_influence": (
+        *_texts("opportunity_id", "account_id", "campaign_id", "member_id", "contact_id"), *_times("time"),
+        *_numbers("days_before"), Column("has_responded", ColumnType.BOOLEAN), *_DEAL,
+    ),
+    "opportunity_source": (
+        *_texts("opportunity_id", "account_id", "opportunity_source", "source_rule", "lead_id", "lead_source"),
+        *_texts("own_lead_source", "outbound_contact_id"), *_times("outbound_at"), *_texts("primary_campaign_id"),
+        *_DEAL,
+    ),
+    "touchpoints": (
+        *_texts("user_id"), *_numbers("place"), *_times("time"), *_texts("kind", "touchpoint_id", "campaign_id"),
     ),
 }  # fmt: skip
 """The tables of the marts: worked out from the others, and not until somebody has time for it."""
@@ -175,15 +198,28 @@ FIXED: Mapping[str, Sequence[Column]] = {
 """Every table that is there from the start."""
 
 SCHEMAS_OF_TABLES: Sequence[str] = ("headrace", "salesforce")
-VIEWS: Sequence[str] = ("accounts", "user_events", "user_touches")
+VIEWS: Sequence[str] = ("accounts", "user_events", "user_touches", "attribution_summary", "first_touchpoints")
 """Views of headrace's own; no event may take their names."""
 
 
-def view_sql(name: str) -> str:
-    """Return the SELECT of one of headrace's own views, as it is in a new store."""
+_READS: Mapping[str, Reads] = {
+    "first_touchpoints": {"Contact": _texts("id", "leadsource"), "Lead": _texts("id", "leadsource")},
+}
+"""The views that are worked out from raw tables: other columns there, another view."""
+
+
+def view_sql(name: str, shape: Shape | None = None) -> str:
+    """Return the SELECT of one of headrace's own views; without a shape as it is in a new store."""
+    shape = shape or Shape()
     if name == "accounts":
-        return accounts_view(Shape())
-    return files("integration.store").joinpath("sql", f"{name}.sql").read_text("utf-8")
+        return accounts_view(shape)
+    sql = files("integration.store").joinpath("sql", f"{name}.sql").read_text("utf-8")
+    return rendered(sql, _READS.get(name, {}), shape.columns)
+
+
+def views_of_shape(shape: Shape) -> Iterable[tuple[str, str]]:
+    """List the views that change with what the org has, as (name, SELECT)."""
+    return ((name, view_sql(name, shape)) for name in ("accounts", *_READS))
 
 
 def event_view(name: str) -> str:
