@@ -133,12 +133,24 @@ _OF_MEMBERS: Final = """
     FROM {salesforce.campaignmember} AS m
     JOIN {salesforce.lead} AS l ON l.id = m.leadid
     JOIN {salesforce.opportunitycontactrole} AS r ON r.contactid = l.convertedcontactid
-    WHERE m.id = any(?)"""
+    WHERE m.id = any(?)
+    UNION
+    SELECT c.opportunity_id AS key FROM campaign_influence AS c WHERE c.member_id = any(?)"""
+"""The last lines of this and others tell whose rows a record made before it was changed."""
 _OF_CONVERTED: Final = """
     SELECT r.opportunityid AS key
     FROM {salesforce.lead} AS l
     JOIN {salesforce.opportunitycontactrole} AS r ON r.contactid = l.convertedcontactid
-    WHERE l.id = any(?)"""
+    WHERE l.id = any(?)
+    UNION
+    SELECT c.opportunity_id AS key
+    FROM {salesforce.campaignmember} AS m
+    JOIN campaign_influence AS c ON c.member_id = m.id
+    WHERE m.leadid = any(?)"""
+_OF_SOURCES: Final = """
+    SELECT l.convertedopportunityid AS key FROM {salesforce.lead} AS l WHERE l.id = any(?)
+    UNION
+    SELECT s.opportunity_id AS key FROM opportunity_source AS s WHERE s.lead_id = any(?)"""
 _OF_ACCOUNTS: Final = """
     SELECT o.id AS key
     FROM {salesforce.opportunity} AS o
@@ -153,7 +165,9 @@ _OF_RESPONDED: Final = """
     SELECT i.user_id AS key
     FROM {salesforce.campaignmember} AS m
     JOIN identities AS i ON i.alias = coalesce(m.contactid, m.leadid)
-    WHERE m.id = any(?)"""
+    WHERE m.id = any(?)
+    UNION
+    SELECT t.user_id AS key FROM touchpoints AS t WHERE t.touchpoint_id = any(?)"""
 _OF_ALIASES: Final = "SELECT i.user_id AS key FROM identities AS i WHERE i.alias = any(?)"
 
 MARTS: Sequence[Mart] = (
@@ -194,7 +208,7 @@ MARTS: Sequence[Mart] = (
         "opportunity_id",
         {
             "Opportunity": SAME,
-            "Lead": "SELECT l.convertedopportunityid AS key FROM {salesforce.lead} AS l WHERE l.id = any(?)",
+            "Lead": _OF_SOURCES,
             "Contact": _OF_ACCOUNTS,
             "CampaignMember": _OF_LEADS_MEMBERS,
         },
