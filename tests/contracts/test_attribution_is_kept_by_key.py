@@ -36,6 +36,7 @@ BODIES = {one.schema_id: catalog.to_json(one) for one in SCHEMAS.values()}
 NAMES = ("attribution", "campaign_influence", "opportunity_source", "touchpoints")
 MAILS = ["ann@example.com", "bo@example.com", "cy@example.com", None]
 SOURCES = ["SDR Created", "AE Created", "Web", None]
+OFTEN = ["Account", *["Contact", "Lead"] * 3, *["CampaignMember", "OpportunityContactRole", "Opportunity"] * 2]
 FIRST_DEAL = 12
 """Opportunities are created after people and visits, and by their number at other days."""
 
@@ -44,7 +45,7 @@ def values(luck: Random, name: str, number: int) -> dict[str, Any]:
     """Return what a record of this object may look like. What Salesforce lets nobody change follows from its number."""
 
     def some(of: str) -> str:
-        return record(of, luck.randrange(1, 6) + (FIRST_DEAL if of == "Opportunity" else 0))
+        return record(of, luck.randrange(1, 4) + (FIRST_DEAL if of == "Opportunity" else 0))
 
     def told(**fields: Any) -> dict[str, Any]:
         return fields
@@ -77,24 +78,31 @@ def values(luck: Random, name: str, number: int) -> dict[str, Any]:
 def story(luck: Random) -> list[Entry]:
     """Return entries in which records come, change and go, and visitors turn out to be the people of these records."""
     stream, found = Stream(), []
-    for number in range(160):
-        at = f"02-{1 + number // 24:02d}T{number % 24:02d}:00:00"
-        if luck.random() < 0.4:
-            visited = f"01-{luck.randrange(1, 20):02d}T{luck.randrange(24):02d}:00:00"
-            mail = luck.choice(MAILS)
-            who: dict[str, Any] = {"anonymous_id": f"a-{luck.randrange(4)}"}
-            who |= {"user_id": f"u-{mail}"} if luck.random() < 0.5 else {}
-            kind, name = luck.choice([("page", "Home"), ("track", "Sign Up"), ("identify", None)])
-            traits = {"traits": {"email": mail}} if kind == "identify" and mail else {}
-            found.append(product_event(number, visited, kind, name, **who, **traits))
+    for number in range(90):
+        if number > 20 and luck.random() < 0.5:
+            found.append(visit(luck, number))
             continue
-        name = luck.choice([*OBJECTS])
-        which = luck.randrange(1, 6) + (FIRST_DEAL if name == "Opportunity" else 0)
-        gone = {"IsDeleted": True} if luck.random() < 0.15 else {}
-        if gone and name in ("Contact", "Account") and luck.random() < 0.5:
-            gone["MasterRecordId"] = record(name, luck.randrange(1, 6))
-        found.append(stream.entry(SCHEMAS, name, which, at, **values(luck, name, which), **gone))
+        name = luck.choice(OFTEN)
+        which = luck.randrange(1, 4)
+        gone = {"IsDeleted": True} if luck.random() < (0.5 if name == "OpportunityContactRole" else 0.1) else {}
+        if gone and name == "Contact" and luck.random() < 0.5:
+            gone["MasterRecordId"] = record(name, luck.randrange(1, 4))
+        at = f"02-{1 + number // 24:02d}T{number % 24:02d}:00:00"
+        place = which + (FIRST_DEAL if name == "Opportunity" else 0)
+        found.append(stream.entry(SCHEMAS, name, place, at, **values(luck, name, which), **gone))
     return found
+
+
+def visit(luck: Random, number: int) -> Entry:
+    """Return a product event of a browser, of somebody who has signed in, or of both."""
+    at = f"01-{luck.randrange(1, 20):02d}T{luck.randrange(24):02d}:00:00"
+    who: dict[str, Any] = {"anonymous_id": f"a-{luck.randrange(4)}"}
+    if luck.random() < 0.7:
+        who["user_id"] = luck.choice(["u-1", "u-2", *(record("Contact", n) for n in (1, 2, 3))])
+    mail = luck.choice(MAILS)
+    kind, name = luck.choice([("page", "Home"), ("track", "Sign Up"), ("identify", None)])
+    traits = {"traits": {"email": mail}} if kind == "identify" and mail else {}
+    return product_event(number, at, kind, name, **who, **traits)
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -108,7 +116,7 @@ def test_refreshed_in_any_parts_they_hold_what_they_are_defined_as(store: Store,
     worker.announce(SCHEMAS.values())
     most = Counter[str]()
     while entries:
-        size = luck.randrange(1, 40)
+        size = luck.randrange(1, 8)
         worker.apply(entries[:size])
         del entries[:size]
         if luck.random() < 0.5:
