@@ -198,7 +198,7 @@ def test_the_reports_are_listed(sample: Any, capsys: Printed) -> None:
     assert sample.run("report", "--json") == 0
     assert [r["name"] for r in json.loads(capsys.readouterr().out)] == names()
     assert sample.run("report", "--csv") == 0
-    assert capsys.readouterr().out.startswith("name,sentence\naccount-people,")
+    assert capsys.readouterr().out.startswith("name,sentence\naccount-families,")
 
 
 def test_the_sql_of_a_report_gives_its_answer(sample: Any, capsys: Printed, tmp_path: Path) -> None:
