@@ -4,17 +4,18 @@ The rules with days in them are tried at their edges in tests/contracts/test_cri
 tell what happened, and a sync brings it into the tables.
 """
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from conftest import STARTS
 from test_criteria_s1 import send
 
 from integration.wiring.report import report
 
 MODELS = ("first", "last", "linear", "position", "time_decay")
+STARTS = datetime(2026, 3, 2, 9, tzinfo=UTC)
+"""When companies are founded."""
 Found = Any
 
 
@@ -67,6 +68,7 @@ class Story:
 def story(found_for_all: Found) -> Story:
     """A company in which sales and forms bring in people, and some of them buy."""
     company = found_for_all(build=False)
+    assert company.clock.now() == STARTS
     told = Story(company)
     for campaign in ("Contact form", "Cloud sign-up", "Webinar"):
         told.add(campaign, "Campaign", 200, Name=campaign, IsActive=True)

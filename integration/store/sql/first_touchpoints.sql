@@ -10,7 +10,7 @@ WITH people AS (
     LEFT JOIN {salesforce.lead} AS l ON l.id = u.lead_id
 ),
 sourced AS (
-    SELECT *, coalesce({outbound:lead_source}, false) AS is_outbound FROM people
+    SELECT *, CASE WHEN {outbound:lead_source} THEN true ELSE false END AS is_outbound FROM people
 ),
 counted AS (
     SELECT t.*, row_number() OVER (PARTITION BY t.user_id ORDER BY t.place) AS counted_place
