@@ -67,8 +67,8 @@ class Marts:
 
     def _refresh(self, tx: Transaction, mart: Mart, stale: dict[str, list[str]]) -> None:
         keys: set[str] = set()
-        for kind, reached in mart.stale.items():
-            keys |= _reached(tx, reached, stale.get(kind, ()))
+        for kind in mart.stale.keys() & stale.keys():
+            keys |= _reached(tx, mart.reached(kind, self._shape()), stale[kind])
         if not keys:
             return
         sql, times = mart.some(self._shape())
@@ -84,7 +84,7 @@ class Marts:
         with self._begin() as tx:
             self._show_usage(tx, shape)
             new = [mart for mart in MARTS if _value(tx, f"mart {mart.name}") != wanted[f"mart {mart.name}"]]
-        for kind in sorted({next(iter(mart.stale)) for mart in new}):
+        for kind in sorted({kind for mart in new for kind in mart.whole}):
             self._note_all(kind)
         if new:
             with self._begin() as tx:
@@ -127,7 +127,7 @@ def all_keys(tx: Reading, kind: str, after: str, limit: int) -> list[str]:
 
 
 def _reached(tx: Transaction, reached: str, keys: Collection[str]) -> set[str]:
-    if reached == SAME or not keys:
+    if reached == SAME:
         return {*keys}
     rows: list[dict[str, Any]] = tx.rows(reached, [sorted(keys)] * reached.count("?"))
     return {row["key"] for row in rows if row["key"] is not None}

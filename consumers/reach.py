@@ -94,7 +94,9 @@ def close_over(tx: Transaction, ids: Iterable[str], emails: Iterable[str]) -> Cl
     A little more than needed is fine (identity.stitch decides); anything less would tear people apart.
     """
     closed: dict[str, Record] = {}
-    seen: set[str] = set()
+    # Apart: a product's user id may be an e-mail.
+    seen_ids: set[str] = set()
+    seen_emails: set[str] = set()
     all_named: set[str] = set()
     new_ids, new_emails = set(ids), set(emails)
     while new_ids or new_emails:
@@ -104,13 +106,14 @@ def close_over(tx: Transaction, ids: Iterable[str], emails: Iterable[str]) -> Cl
             for facts in tx.facts(name, _connected(name, new_ids, new_emails), identity.FACTS[name])
         ]
         named = {r.record_id: r for r in product.records(tx, new_ids, new_emails)}
-        seen |= new_ids | new_emails
+        seen_ids |= new_ids
+        seen_emails |= new_emails
         all_named |= named.keys()
         # A record that a product names by its id stands for both.
         closed = {**named, **closed, **{r.record_id: r for r in found}}
         found += [r for r in named.values() if closed[r.record_id] is r]
-        new_ids = {i for r in found for i in (r.record_id, r.follows) if i} - seen
-        new_emails = {r.email for r in found if r.email} - seen
+        new_ids = {i for r in found for i in (r.record_id, r.follows) if i} - seen_ids
+        new_emails = {r.email for r in found if r.email} - seen_emails
     return Closed(closed, all_named)
 
 

@@ -221,6 +221,23 @@ def test_every_kind_of_alias_is_documented() -> None:
     assert [kind for kind in IdentityKind if f"`{kind}`" not in sections("docs/tables.md")["identities"]] == []
 
 
+def test_s3_19_every_field_of_attribution_has_a_definition_of_one_line() -> None:
+    rows = re.findall(
+        r"^\| [a-z, ]+ \| (.+?) \| (.{20,}) \|$", sections("docs/attribution.md")["Definitions"], re.MULTILINE
+    )
+    fields = {table: [c.name for c in columns] for table, columns in tables.FIXED.items()}
+    fields |= {
+        name: sqlglot.parse_one(tables.view_sql(name), read="duckdb").named_selects
+        for name in ("user_touches", "first_touchpoints")
+    }
+    assert len(rows) > 10
+    for told, _ in rows:
+        table = ""
+        for name, field in re.findall(r"`(\w*)(?:\.(\w+))?`", told):
+            table = name or table
+            assert not field or field in fields[table], f"{table}.{field}"
+
+
 WORDS = (
     "record", "object", "field", "change capture", "origin", "change event", "event", "cursor", "checkpoint", "offset",
     "state", "property", "user", "identity", "alias", "backfill", "replay", "sweep", "dead letter", "retry",

@@ -8,6 +8,7 @@ from importlib.resources import files
 
 from integration.core.columns import Column, ColumnType
 from integration.store import past, usage
+from integration.store.markers import Reads, rendered
 from integration.store.projection import Shape, accounts_view
 from integration.store.quoting import literal
 
@@ -135,6 +136,11 @@ STALE: Sequence[Column] = (*_texts("kind", "key"), *_times("since"))
 _WAYS: Sequence[Column] = _texts(
     "utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content", "referrer", "landing_page"
 )
+_DEAL: Sequence[Column] = (
+    Column("amount", ColumnType.DECIMAL),
+    *_times("created_at"),
+    *_columns(ColumnType.BOOLEAN, "is_won", "is_closed"),
+)
 MARTS: Mapping[str, Sequence[Column]] = {
     "sessions": (
         *_texts("session_id", "user_id"), *_times("time", "ended_at"), *_numbers("events"), *_WAYS,
@@ -150,6 +156,23 @@ MARTS: Mapping[str, Sequence[Column]] = {
     "opportunity_stage_history": (
         *_texts("opportunity_id"), *_numbers("place"), *_texts("stage"), *_times("since", "until"),
         *_texts("stage_before"),
+    ),
+    "attribution": (
+        *_texts("opportunity_id", "account_id", "model", "touch_id", "user_id"), *_times("time"),
+        *_texts("channel", "utm_source", "utm_medium", "utm_campaign"), Column("weight", ColumnType.DECIMAL, scale=6),
+        *_DEAL,
+    ),
+    "campaign_influence": (
+        *_texts("opportunity_id", "account_id", "campaign_id", "member_id", "contact_id"), *_times("time"),
+        *_numbers("days_before"), Column("has_responded", ColumnType.BOOLEAN), *_DEAL,
+    ),
+    "opportunity_source": (
+        *_texts("opportunity_id", "account_id", "opportunity_source", "source_rule", "lead_id", "lead_source"),
+        *_texts("own_lead_source", "outbound_contact_id"), *_times("outbound_at"), *_texts("primary_campaign_id"),
+        *_DEAL,
+    ),
+    "touchpoints": (
+        *_texts("user_id"), *_numbers("place"), *_times("time"), *_texts("kind", "touchpoint_id", "campaign_id"),
     ),
 }  # fmt: skip
 """The tables of the marts: worked out from the others, and not until somebody has time for it."""
@@ -179,13 +202,23 @@ FIXED: Mapping[str, Sequence[Column]] = {
 """Every table that is there from the start."""
 
 SCHEMAS_OF_TABLES: Sequence[str] = ("headrace", "salesforce")
+_FIRST_TOUCHPOINTS: Reads = {"Contact": _texts("id", "leadsource"), "Lead": _texts("id", "leadsource")}
+
+
+def _file(name: str) -> str:
+    return files("integration.store").joinpath("sql", f"{name}.sql").read_text("utf-8")
+
+
 OF_THE_ORG: Mapping[str, Callable[[Shape], str]] = {
     "accounts": accounts_view,
     "record_values": past.record_values_view,
     "user_records": past.user_records_view,
+    "first_touchpoints": lambda shape: rendered(_file("first_touchpoints"), _FIRST_TOUCHPOINTS, shape.columns),
 }
 """Views that depend on which objects and fields there are, each before those that read it."""
-VIEWS: Sequence[str] = (*OF_THE_ORG, "user_values", "user_events", "user_touches", usage.VIEW)
+VIEWS: Sequence[str] = (
+    *OF_THE_ORG, "user_values", "user_events", "user_touches", "attribution_summary", usage.VIEW,
+)  # fmt: skip
 """Views of headrace's own; no event may take their names."""
 
 
@@ -195,7 +228,7 @@ def view_sql(name: str) -> str:
         return OF_THE_ORG[name](Shape())
     if name == usage.VIEW:
         return usage.usage_view(usage.Usage(), ())
-    return files("integration.store").joinpath("sql", f"{name}.sql").read_text("utf-8")
+    return _file(name)
 
 
 def event_view(name: str) -> str:

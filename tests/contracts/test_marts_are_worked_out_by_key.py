@@ -1,22 +1,26 @@
 """A mart that was refreshed key by key holds what its SELECT says, whatever came when."""
 
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from random import Random
 
 import pytest
-from batches import batches, flattener, product_event
+from batches import EVERYWHERE, OBJECTS, batches, flattener, product_event, written
 
 from consumers.apply import Entry, Flattener
-from integration.core import exactjson
 from integration.store import tables
 from integration.store.answers import ask
 from integration.store.marts import MARTS
 from integration.store.projection import Shape
 from integration.store.protocol import Store
 
-OPPORTUNITY = frozenset({"id", "stagename", "createddate"})
-SHAPE = Shape({"Opportunity": OPPORTUNITY})
-"""What the marts read of the org in `batches`."""
+
+def shape_of(objects: Mapping[str, Iterable[str]]) -> Shape:
+    """Return the shape of an org with these fields, as far as the marts look at it."""
+    return Shape({name: frozenset(f.lower() for f in (*EVERYWHERE, *fields)) for name, fields in objects.items()})
+
+
+SHAPE = shape_of(OBJECTS)
 
 
 def refreshed(worker: Flattener) -> int:
@@ -27,8 +31,8 @@ def refreshed(worker: Flattener) -> int:
     return keys
 
 
-def rows(store: Store, sql: str) -> list[bytes]:
-    return sorted(exactjson.dumps({name: str(row[name]) for name in sorted(row)}) for row in ask(store, sql))
+def rows(store: Store, sql: str) -> list[str]:
+    return sorted(map(written, ask(store, sql)))
 
 
 def assert_equal_to_their_definitions(store: Store, shape: Shape) -> None:

@@ -80,9 +80,22 @@ SAMPLES_OF = {
     },
 }
 FIELDS = {
-    "Account": {"Name": "string", "Type": "picklist", "Industry": "string", "AnnualRevenue": "currency"},
+    "Account": {
+        "Name": "string",
+        "Type": "picklist",
+        "Industry": "string",
+        "AnnualRevenue": "currency",
+        "ParentId": "reference",
+    },
     "Contact": {"Title": "string", "Email": "email", "AccountId": "reference"},
-    "Lead": {"Email": "email", "IsConverted": "boolean", "Company": "string"},
+    "Lead": {
+        "Email": "email",
+        "IsConverted": "boolean",
+        "Company": "string",
+        "LeadSource": "picklist",
+        **dict.fromkeys(("ConvertedAccountId", "ConvertedContactId", "ConvertedOpportunityId"), "reference"),
+    },
+    "Campaign": {"Name": "string"},
     "Opportunity": {
         "Name": "string",
         "StageName": "picklist",

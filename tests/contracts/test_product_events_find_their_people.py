@@ -59,6 +59,15 @@ def test_a_product_that_uses_the_ids_of_salesforce_needs_no_email(store: Store) 
     assert row == [{"contact_id": DORA, "email": "dora@example.com", "is_deleted": False}]
 
 
+def test_a_browser_goes_where_the_user_goes_whose_id_is_an_e_mail(store: Store) -> None:
+    worker = flattener(store)
+    worker.apply([product_event(1, "01-18T09:00:00", "page", anonymous_id="a-1", user_id="ann@example.com")])
+    worker.apply([product_event(2, "01-18T09:01:00", "page", anonymous_id="a-1")])
+    worker.apply(CRM)
+    assert events(store) == {"m1": ANN, "m2": ANN}
+    assert users(store)["a-1"] == ANN
+
+
 def test_who_is_in_no_crm_is_a_person_too(store: Store) -> None:
     flattener(store).apply([identified(1, "u-9", "Zoe@example.org")])
     found = ask(store, "SELECT user_id, identity, email, contact_id, account_id, is_deleted FROM users")

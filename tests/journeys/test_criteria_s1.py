@@ -84,9 +84,8 @@ def sign_ups(emails: list[str], event: str) -> list[dict[str, Any]]:
     return calls
 
 
-def send(company: Any, calls: list[dict[str, Any]]) -> None:
+def send(company: Any, calls: list[dict[str, Any]], received: datetime = datetime(2026, 2, 1, tzinfo=UTC)) -> None:
     """Put the calls into the stream as the door does."""
-    received = datetime(2026, 2, 1, tzinfo=UTC)
     with connect(company.settings.redis.url) as client:
         for start in range(0, len(calls), 1_000):
             call = read_call(None, {"batch": calls[start : start + 1_000]}, received, str)

@@ -48,6 +48,10 @@ _KEYS: Mapping[str, Sequence[str]] = {
     "touches": ("user_id", "touch_id"),
     "daily_activity": ("user_id", "day", "name"),
     "opportunity_stage_history": ("opportunity_id", "place"),
+    "attribution": ("opportunity_id", "model", "touch_id"),
+    "campaign_influence": ("opportunity_id", "campaign_id"),
+    "opportunity_source": ("opportunity_id",),
+    "touchpoints": ("user_id", "touchpoint_id"),
 }
 _TYPES: Mapping[ColumnType, str] = {
     ColumnType.TEXT: "String",

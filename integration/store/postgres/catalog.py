@@ -52,6 +52,10 @@ _INDEXES: Mapping[str, Sequence[str]] = {
     "touches": ("(user_id)",),
     "daily_activity": ("(user_id)", "(day)"),
     "opportunity_stage_history": ("(opportunity_id)",),
+    "attribution": ("(opportunity_id)", "(user_id)"),
+    "campaign_influence": ("(opportunity_id)", "(campaign_id)"),
+    "opportunity_source": ("(opportunity_id)",),
+    "touchpoints": ("(user_id)",),
 }
 """What batches, replays and a person's timeline are looked up by; each costs something with every write."""
 _UPDATED = ("users", "headrace.states", "headrace.people", "headrace.traits", "headrace.sightings")

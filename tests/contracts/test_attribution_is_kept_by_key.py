@@ -1,0 +1,130 @@
+"""Attribution, influence, sources and touchpoints that were refreshed key by key hold what their SELECTs say."""
+
+from collections import Counter
+from random import Random
+from typing import Any
+
+import pytest
+from batches import NOW, Stream, product_event, record, schema_of
+from test_marts_are_worked_out_by_key import assert_equal_to_their_definitions, refreshed, shape_of
+
+from consumers.apply import Entry, Flattener, Rules
+from integration.core import catalog
+from integration.store.answers import ask
+from integration.store.protocol import Store
+
+OBJECTS = {
+    "Account": {"MasterRecordId": "reference", "Name": "string"},
+    "Contact": {"MasterRecordId": "reference", "AccountId": "reference", "Email": "email", "LeadSource": "picklist"},
+    "Lead": {
+        "MasterRecordId": "reference", "Email": "email", "LeadSource": "picklist", "IsConverted": "boolean",
+        "ConvertedDate": "date", "ConvertedAccountId": "reference", "ConvertedContactId": "reference",
+        "ConvertedOpportunityId": "reference",
+    },
+    "Opportunity": {
+        "AccountId": "reference", "Amount": "currency", "IsClosed": "boolean", "IsWon": "boolean",
+        "LeadSource": "picklist", "CampaignId": "reference",
+    },
+    "OpportunityContactRole": {"OpportunityId": "reference", "ContactId": "reference"},
+    "CampaignMember": {
+        "CampaignId": "reference", "LeadId": "reference", "ContactId": "reference", "HasResponded": "boolean",
+        "FirstRespondedDate": "date",
+    },
+}  # fmt: skip
+SCHEMAS = {name: schema_of(name, fields) for name, fields in OBJECTS.items()}
+BODIES = {one.schema_id: catalog.to_json(one) for one in SCHEMAS.values()}
+NAMES = ("attribution", "campaign_influence", "opportunity_source", "touchpoints")
+MAILS = ["ann@example.com", "bo@example.com", "cy@example.com", None]
+SOURCES = ["SDR Created", "AE Created", "Web", None]
+OFTEN = ["Account", *["Contact", "Lead"] * 3, *["CampaignMember", "OpportunityContactRole", "Opportunity"] * 2]
+FIRST_DEAL = 12
+"""Opportunities are created after people and visits, and by their number at other days."""
+
+
+def values(luck: Random, name: str, number: int) -> dict[str, Any]:
+    """Return what a record of this object may look like. What Salesforce lets nobody change follows from its number."""
+
+    def some(of: str) -> str:
+        return record(of, luck.randrange(1, 4) + (FIRST_DEAL if of == "Opportunity" else 0))
+
+    def told(**fields: Any) -> dict[str, Any]:
+        return fields
+
+    converted = luck.random() < 0.6
+    return {
+        "Account": told(Name="Acme"),
+        "Contact": told(AccountId=some("Account"), Email=luck.choice(MAILS), LeadSource=luck.choice(SOURCES)),
+        "Lead": told(
+            Email=luck.choice(MAILS), LeadSource=luck.choice(SOURCES), IsConverted=converted,
+            ConvertedDate="2026-01-20" if converted else None,
+            ConvertedAccountId=some("Account") if converted else None,
+            ConvertedContactId=some("Contact") if converted else None,
+            ConvertedOpportunityId=some("Opportunity") if converted else None,
+        ),
+        "Opportunity": told(
+            AccountId=some("Account"), Amount=luck.choice([None, 0, 100, 33.35]), IsClosed=False, IsWon=False,
+            LeadSource=luck.choice(SOURCES), CampaignId=luck.choice([None, "c1"]),
+        ),
+        "OpportunityContactRole": told(
+            OpportunityId=record("Opportunity", FIRST_DEAL + number), ContactId=some("Contact")
+        ),
+        "CampaignMember": told(
+            CampaignId=f"c{number % 2}", LeadId=record("Lead", number), HasResponded=luck.random() < 0.6,
+            ContactId=luck.choice([None, some("Contact")]), FirstRespondedDate=luck.choice([None, "2026-01-09"]),
+        ),
+    }[name]  # fmt: skip
+
+
+def story(luck: Random) -> list[Entry]:
+    """Return entries in which records come, change and go, and visitors turn out to be the people of these records."""
+    stream, found = Stream(), []
+    for number in range(90):
+        if number > 20 and luck.random() < 0.5:
+            found.append(visit(luck, number))
+            continue
+        name = luck.choice(OFTEN)
+        which = luck.randrange(1, 4)
+        gone = {"IsDeleted": True} if luck.random() < (0.5 if name == "OpportunityContactRole" else 0.1) else {}
+        if gone and name == "Contact" and luck.random() < 0.5:
+            gone["MasterRecordId"] = record(name, luck.randrange(1, 4))
+        at = f"02-{1 + number // 24:02d}T{number % 24:02d}:00:00"
+        place = which + (FIRST_DEAL if name == "Opportunity" else 0)
+        found.append(stream.entry(SCHEMAS, name, place, at, **values(luck, name, which), **gone))
+    return found
+
+
+def visit(luck: Random, number: int) -> Entry:
+    """Return a product event of a browser, of somebody who has signed in, or of both."""
+    at = f"01-{luck.randrange(1, 20):02d}T{luck.randrange(24):02d}:00:00"
+    who: dict[str, Any] = {"anonymous_id": f"a-{luck.randrange(4)}"}
+    if luck.random() < 0.7:
+        who["user_id"] = luck.choice(["u-1", "u-2", *(record("Contact", n) for n in (1, 2, 3))])
+    mail = luck.choice(MAILS)
+    kind, name = luck.choice([("page", "Home"), ("track", "Sign Up"), ("identify", None)])
+    traits = {"traits": {"email": mail}} if kind == "identify" and mail else {}
+    return product_event(number, at, kind, name, **who, **traits)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_refreshed_in_any_parts_they_hold_what_they_are_defined_as(store: Store, seed: int) -> None:
+    luck = Random(seed)
+
+    def opened() -> Flattener:
+        return Flattener(store, Rules({}, {}), now=lambda: NOW, fetch_schema=BODIES.get)
+
+    worker, entries, shape = opened(), story(luck), shape_of(OBJECTS)
+    worker.announce(SCHEMAS.values())
+    most = Counter[str]()
+    while entries:
+        size = luck.randrange(1, 8)
+        worker.apply(entries[:size])
+        del entries[:size]
+        if luck.random() < 0.5:
+            refreshed(worker)
+            assert_equal_to_their_definitions(store, shape)
+            most |= Counter({name: len(ask(store, f"SELECT * FROM {name}")) for name in NAMES})
+        elif luck.random() < 0.5:
+            worker.marts.refresh(limit=luck.choice([1, 3]))
+    refreshed(worker)
+    assert_equal_to_their_definitions(store, shape)
+    assert min(most[name] for name in NAMES) > 0
