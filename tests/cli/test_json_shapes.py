@@ -60,7 +60,7 @@ ASKED: dict[str, list[Callable[[Any], list[str]]]] = {
         lambda sample: ["migrate", "--to", f"duckdb:///{sample.folder}/moved.duckdb", "--dry-run"],
         lambda sample: ["migrate", "--to", f"duckdb:///{sample.folder}/moved.duckdb"],
     ],
-    "query": [lambda _: ["query", str(Path(__file__).parents[2] / "integration" / "marts" / "pipeline.sql")]],
+    "query": [lambda _: ["query", str(Path(__file__).parents[2] / "integration" / "reports" / "pipeline.sql")]],
     "replay": [lambda _: ["replay", "--dry-run"], lambda _: ["replay"]],
     "report": [
         lambda _: ["report"], lambda _: ["report", "account-people"], lambda _: ["report", "pipeline", "--sql"]

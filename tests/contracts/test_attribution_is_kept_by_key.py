@@ -105,15 +105,17 @@ def visit(luck: Random, number: int) -> Entry:
     return product_event(number, at, kind, name, **who, **traits)
 
 
-@pytest.mark.parametrize("seed", range(2))
+def opened(store: Store) -> Flattener:
+    worker = Flattener(store, Rules({}, {}), now=lambda: NOW, fetch_schema=BODIES.get)
+    worker.announce(SCHEMAS.values())
+    return worker
+
+
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_refreshed_in_any_parts_they_hold_what_they_are_defined_as(store: Store, seed: int) -> None:
     luck = Random(seed)
 
-    def opened() -> Flattener:
-        return Flattener(store, Rules({}, {}), now=lambda: NOW, fetch_schema=BODIES.get)
-
-    worker, entries, shape = opened(), story(luck), shape_of(OBJECTS)
-    worker.announce(SCHEMAS.values())
+    worker, entries, shape = opened(store), story(luck), shape_of(OBJECTS)
     most = Counter[str]()
     while entries:
         size = luck.randrange(1, 8)
@@ -128,3 +130,31 @@ def test_refreshed_in_any_parts_they_hold_what_they_are_defined_as(store: Store,
     refreshed(worker)
     assert_equal_to_their_definitions(store, shape)
     assert min(most[name] for name in NAMES) > 0
+
+
+def test_a_visit_that_is_told_later_and_a_browser_that_becomes_known_get_their_credit(store: Store) -> None:
+    stream, worker, at = Stream(), opened(store), "02-01T00:00:00"
+    ann, deal = record("Contact", 1), record("Opportunity", FIRST_DEAL)
+
+    def credited() -> list[str | None]:
+        refreshed(worker)
+        rows = ask(store, "SELECT touch_id FROM attribution WHERE model = 'linear' ORDER BY \"time\"")
+        return [row["touch_id"] for row in rows]
+
+    role = {"OpportunityId": deal, "ContactId": ann}
+    worker.apply(
+        [
+            stream.entry(SCHEMAS, "Contact", 1, at, Email="ann@example.com"),
+            stream.entry(SCHEMAS, "Opportunity", FIRST_DEAL, at, Amount=10),
+            stream.entry(SCHEMAS, "OpportunityContactRole", 1, at, **role),
+        ]
+    )
+    assert credited() == [None]
+    worker.apply([product_event(1, "01-05T00:00:00", "page", user_id=ann)])
+    assert credited() == ["product:m1"]
+    worker.apply([product_event(2, "01-03T00:00:00", "page", anonymous_id="a-1")])
+    assert credited() == ["product:m1"]
+    worker.apply([product_event(3, "01-09T00:00:00", "identify", user_id=ann, anonymous_id="a-1")])
+    assert credited() == ["product:m2", "product:m1"]
+    worker.apply([stream.entry(SCHEMAS, "OpportunityContactRole", 1, "02-02T00:00:00", IsDeleted=True, **role)])
+    assert credited() == [None]
