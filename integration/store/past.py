@@ -22,7 +22,7 @@ def record_values_view(shape: Shape) -> str:
     present = [_present(name, kept, shape) for name, kept in shape.kept.items() if kept and name in shape.columns]
     if not present:
         return _NOTHING
-    return f"WITH present AS ({' UNION ALL '.join(present)}), {_INTERVALS} {_ANSWER}"
+    return f"WITH raw AS ({' UNION ALL '.join(present)}), {_AS_TEXT}, {_INTERVALS} {_ANSWER}"
 
 
 def user_records_view(shape: Shape) -> str:
@@ -34,12 +34,12 @@ def user_records_view(shape: Shape) -> str:
 
 
 def _present(object_name: str, kept: Sequence[Kept], shape: Shape) -> str:
-    """Give a row for each record and field, with the value of now as text."""
-    cases = " ".join(f"WHEN p.place = {one.place:d} THEN {_text(one)}" for one in kept)
+    """Give a row for each record and field, with the value of now as the store writes it."""
+    cases = " ".join(f"WHEN {one.place:d} THEN {_written(one)}" for one in kept)
     places = ", ".join(f"{one.place:d}" for one in kept)
-    fields = f"SELECT object, place, field, property FROM headrace.properties WHERE place IN ({places})"
+    fields = f"SELECT object, place, field, property, type FROM headrace.properties WHERE place IN ({places})"
     return (
-        f"SELECT p.object, r.id AS record_id, p.field, p.property, CASE {cases} END AS value, "
+        f"SELECT p.object, r.id AS record_id, p.field, p.property, p.type, CASE p.place {cases} END AS value, "
         f"{_created(object_name, shape)} AS since "
         f"FROM {_raw(object_name)} AS r CROSS JOIN ({fields}) AS p"
     )
@@ -49,21 +49,12 @@ def _raw(object_name: str) -> str:
     return table_name(f"salesforce.{object_name.lower()}")
 
 
-def _text(one: Kept) -> str:
-    """Return a raw column as `changes` shows its values."""
+def _written(one: Kept) -> str:
     column = f"r.{identifier(one.column)}"
     if one.type is ColumnType.TEXT:
         return column
-    if one.type is ColumnType.DECIMAL:
-        return _without_zeros(f"CAST({column} AS VARCHAR)")
-    if one.type is ColumnType.TIMESTAMP:
-        moment = _without_zeros(f"CAST({column} AT TIME ZONE 'UTC' AS VARCHAR)")
-        return f"replace({moment}, ' ', 'T') || 'Z'"
-    return f"CAST({column} AS VARCHAR)"
-
-
-def _without_zeros(number: str) -> str:
-    return f"CASE WHEN {number} LIKE '%.%' THEN regexp_replace({number}, '[.]?0+$', '') ELSE {number} END"
+    zone = " AT TIME ZONE 'UTC'" if one.type is ColumnType.TIMESTAMP else ""
+    return f"CAST({column}{zone} AS VARCHAR)"
 
 
 def _created(object_name: str, shape: Shape) -> str:
@@ -100,6 +91,25 @@ _NOBODY = (
     "since AS converted_at FROM identities WHERE false"
 )
 
+# Decimals without zeros at their end, times as ISO 8601: as `changes` has them. Said once for all fields: PostgreSQL is
+# told this whenever a worker starts.
+_AS_TEXT = r"""
+plain AS (
+    SELECT
+        object, record_id, field, property, type, since,
+        CASE
+            WHEN type IN ('decimal', 'timestamptz') AND value LIKE '%.%' THEN regexp_replace(value, '[.]?0+$', '')
+            ELSE value
+        END AS value
+    FROM raw
+),
+present AS (
+    SELECT
+        object, record_id, field, property, since,
+        CASE WHEN type = 'timestamptz' THEN replace(value, ' ', 'T') || 'Z' ELSE value END AS value
+    FROM plain
+)
+"""
 # What one moment brought a field to. Several changes may have one time, in no order: what they end in is the value
 # that is come to more often than left; where nothing is, they went in a circle, and nothing has changed.
 #
