@@ -37,7 +37,11 @@ def _present(object_name: str, kept: Sequence[Kept], shape: Shape) -> str:
     """Give a row for each record and field, with the value of now as the store writes it."""
     cases = " ".join(f"WHEN {one.place:d} THEN {_written(one)}" for one in kept)
     places = ", ".join(f"{one.place:d}" for one in kept)
-    fields = f"SELECT object, place, field, property, type FROM headrace.properties WHERE place IN ({places})"
+    # The places of traits are counted by themselves.
+    fields = (
+        "SELECT object, place, field, property, type FROM headrace.properties "
+        f"WHERE place IN ({places}) AND object <> 'product'"
+    )
     return (
         f"SELECT p.object, r.id AS record_id, p.field, p.property, p.type, CASE p.place {cases} END AS value, "
         f"{_created(object_name, shape)} AS since "
