@@ -35,8 +35,13 @@ SHARED = ("sample",)
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have those that share something dear run in one process: else each of them makes it anew."""
+    """Have those that share something dear run in one process: else each of them makes it anew. Mark what is slow on one
+    kind of store."""
     for item in items:
+        if isinstance(item, pytest.Function) and (dear := item.get_closest_marker("slow_on")) is not None:
+            kinds = item.callspec.params.values() if hasattr(item, "callspec") else ()
+            if dear.args[0] in kinds:
+                item.add_marker(pytest.mark.slow)
         if not isinstance(item, pytest.Function) or item.get_closest_marker("xdist_group"):
             continue
         found = {name: defs[-1].scope for name, defs in item._fixtureinfo.name2fixturedefs.items()}

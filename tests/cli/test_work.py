@@ -68,6 +68,7 @@ def test_a_doctor_whose_check_fails_ends_with_5_and_gives_a_remedy(
     assert {check["state"] for check in document["checks"]} >= {"ok", "fail"}
 
 
+@pytest.mark.slow
 def test_the_demo_ends_cleanly_when_it_is_interrupted(tmp_path: Path, environment: dict[str, str]) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "integration", "demo", "--port", "0"],

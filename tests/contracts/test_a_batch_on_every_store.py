@@ -25,7 +25,7 @@ WRITTEN: tuple[str, ...] = (
 """Tables of which every batch writes some first and some last."""
 
 
-_CUTS = {DuckDBStore: (0, 4), PostgresStore: (2, 4), ClickHouseStore: (0, 17)}
+_CUTS = {DuckDBStore: (0, 4), PostgresStore: (2, 4), ClickHouseStore: (0, 29)}
 """Where the first batch is broken off, and after how many steps the next one."""
 
 
@@ -93,6 +93,7 @@ def test_a_batch_that_comes_again_changes_nothing(store: Store) -> None:
     assert told(store) == before
 
 
+@pytest.mark.slow_on("clickhouse")
 def test_a_replay_of_all_captures_finds_everything_as_it_should_be(store: Store) -> None:
     for batch in batches():
         flattener(store).apply(batch)

@@ -111,6 +111,7 @@ def opened(store: Store) -> Flattener:
     return worker
 
 
+@pytest.mark.slow_on("clickhouse")
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_refreshed_in_any_parts_they_hold_what_they_are_defined_as(store: Store, seed: int) -> None:
     luck = Random(seed)

@@ -58,7 +58,7 @@ def visits(seed: int) -> list[Entry]:
     return found
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_refreshed_in_any_parts_they_hold_what_they_are_defined_as(store: Store, seed: int) -> None:
     luck, worker = Random(seed), flattener(store)
     before, since = batches()
@@ -76,6 +76,7 @@ def test_refreshed_in_any_parts_they_hold_what_they_are_defined_as(store: Store,
     assert len(ask(store, "SELECT * FROM touches")) > 50
 
 
+@pytest.mark.slow_on("clickhouse")
 def test_only_what_has_changed_is_worked_out_again(store: Store) -> None:
     worker = flattener(store)
     worker.apply(visits(7))
@@ -96,6 +97,7 @@ def test_who_takes_the_store_over_goes_on_where_the_last_one_was(store: Store) -
     assert_equal_to_their_definitions(store, Shape())
 
 
+@pytest.mark.slow_on("clickhouse")
 def test_a_mart_that_is_worked_out_in_another_way_is_made_anew(store: Store) -> None:
     worker = flattener(store)
     worker.apply(visits(5))

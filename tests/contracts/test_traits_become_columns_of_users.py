@@ -90,6 +90,7 @@ def test_values_are_text_whatever_they_were(store: Store) -> None:
     assert_as_defined(store)
 
 
+@pytest.mark.slow_on("clickhouse")
 def test_over_all_ids_of_a_person_the_value_told_last_counts_and_null_clears(store: Store) -> None:
     apply(store, CRM)
     apply(store, [tells(1, "u-1", {"plan": "free", "role": "admin"}), tells(2, "u-2", {"plan": "pro", "seats": 3})])
@@ -114,6 +115,7 @@ def test_over_all_ids_of_a_person_the_value_told_last_counts_and_null_clears(sto
     assert_as_defined(store)
 
 
+@pytest.mark.slow_on("clickhouse")
 def test_a_trait_changes_the_row_and_no_other(store: Store) -> None:
     worker = apply(store, [*CRM, tells(1, "u-1", {"plan": "free"}), tells(1, "u-2", {"plan": "free"})])
     before = told(store, ["users"])["users"]
@@ -122,6 +124,7 @@ def test_a_trait_changes_the_row_and_no_other(store: Store) -> None:
     assert len({*told(store, ["users"])["users"]} - {*before}) == 1
 
 
+@pytest.mark.slow_on("clickhouse")
 def test_whatever_order_calls_arrive_in_the_row_is_the_same(store: Store) -> None:
     def calls(number: int) -> list[Entry]:
         one, two, mail = f"u-{number}", f"v-{number}", f"ann{number}@example.com"
@@ -275,6 +278,7 @@ def test_people_that_no_product_knows_have_nothing_to_say(store: Store) -> None:
 
 
 @pytest.mark.parametrize("broken", [5, 14, 20])
+@pytest.mark.slow_on("clickhouse")
 def test_a_column_whose_batch_failed_is_there_with_the_next_one(opener: Opener, broken: int) -> None:
     from test_a_batch_on_every_store import Breaking, BrokenError
 

@@ -146,6 +146,7 @@ def test_what_was_known_of_a_person_is_what_their_records_held(lived: Store, ora
 
 
 @pytest.mark.parametrize("at", ["2026-01-03T12:00:00Z", "2026-02-13T09:10:00Z", "2026-02-16T10:00:00Z"])
+@pytest.mark.slow_on("clickhouse")
 def test_people_are_shown_as_they_were(lived: Store, oracle: Oracle, at: str) -> None:
     known = asked(lived)
     rows = {row["user_id"]: row for row in ask(lived, users_as_of(at, known))}
@@ -169,6 +170,7 @@ def test_as_of_now_people_are_as_in_users(lived: Store) -> None:
         assert row == {name: users[row["user_id"]][name] for name in row}
 
 
+@pytest.mark.slow_on("clickhouse")
 def test_each_product_event_has_its_person_as_they_were_then(lived: Store, oracle: Oracle) -> None:
     names = (
         "sfdc_contact_title",

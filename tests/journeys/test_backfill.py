@@ -160,6 +160,7 @@ def test_rest_and_bulk_give_the_same_tables(found: Found) -> None:
 # --- over what is known -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_what_is_known_changes_nothing_whichever_way_it_is_read_again(found: Found) -> None:
     company = found(accounts=5)
     company.sync()
@@ -217,6 +218,7 @@ def test_a_row_that_is_stored_after_a_later_poll_sets_nothing_back(found: Found)
     assert_nothing_waits_or_stands_twice(company)
 
 
+@pytest.mark.slow
 def test_a_formula_that_moved_since_is_not_set_back(found: Found) -> None:
     company = found(accounts=4, HEADRACE_POLL__REREAD_SECONDS="600")
     company.sync()

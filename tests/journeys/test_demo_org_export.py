@@ -201,6 +201,7 @@ def terminal(tmp_path: Path) -> Shell:
     return Shell(tmp_path, {})
 
 
+@pytest.mark.slow
 def test_the_demo_starts_from_the_folder(export: Path, terminal: Shell) -> None:
     done = terminal.run("demo", "--data", str(export), "--exit", "--json", "--dir", "here")
 

@@ -229,6 +229,7 @@ def test_a_lost_store_is_built_again_from_the_streams(found: Found) -> None:
     assert run["records_read"] < stored["n"]
 
 
+@pytest.mark.slow
 def test_lost_streams_are_filled_again_and_change_nothing_twice(found: Found) -> None:
     company = found(accounts=6)
     company.sync()

@@ -440,7 +440,7 @@ def at_work(company: Any) -> Iterator[None]:
             ready.set()
 
     def live() -> None:
-        while not stop.wait(0.1):
+        while not stop.wait(0.5):
             company.live(1)
 
     threads = [threading.Thread(target=work), threading.Thread(target=live)]

@@ -266,7 +266,7 @@ def test_a_worker_under_traffic_sweeps_when_asked_and_finds_nothing_false(found:
     stop = threading.Event()
 
     def live() -> None:
-        while not stop.wait(0.1):
+        while not stop.wait(0.5):
             company.live(1)
 
     with company.shell.start("run") as running:

@@ -113,6 +113,7 @@ def test_poller_and_consumer_can_be_two_processes(found: Found) -> None:
     assert_state_equal(company)
 
 
+@pytest.mark.slow
 def test_the_two_find_each_other_through_the_embedded_server(found: Found) -> None:
     company = found(accounts=2, **QUICK, HEADRACE_REDIS__URL="")
     company.watcher.observe(company.org)

@@ -47,6 +47,7 @@ def test_the_same_round_synced_twice_changes_nothing(found: Found) -> None:
     assert {t: company.query(f"SELECT * FROM {t} ORDER BY ALL") for t in tables} == before
 
 
+@pytest.mark.slow
 def test_five_thousand_rows_of_one_second_all_arrive_once(found: Found) -> None:
     company = found(accounts=3)
     company.sync()

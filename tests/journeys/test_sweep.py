@@ -409,6 +409,7 @@ def test_an_org_that_does_not_answer_is_out_of_reach(found: Found) -> None:
     assert done.returncode == 3, done.stderr
 
 
+@pytest.mark.slow
 def test_whatever_happens_while_it_looks_is_left_to_the_poll(found: Found) -> None:
     """Changes between any two calls of the sweep, open transactions too: none of them is a finding."""
     company = found(accounts=8, seed=11)

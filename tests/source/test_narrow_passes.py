@@ -49,6 +49,7 @@ def test_a_minute_of_quiet_cycles_after_a_burst_reads_it_again_at_most_once(org,
     assert len(sink.captures) == BURST
 
 
+@pytest.mark.slow
 def test_ten_minutes_after_a_burst_read_it_once_a_minute(org, sink, little):
     poller = poller_of(org, sink, little)
     for number in range(BURST):
