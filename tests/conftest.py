@@ -48,6 +48,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         shared = next((name for name in SHARED if name in found), None)
         if shared or "module" in found.values():
             item.add_marker(pytest.mark.xdist_group(shared or item.path.name))
+    # What takes long first: at the end there should be small things for everybody.
+    items.sort(key=lambda item: item.path.parent.name != "journeys" and item.path.name != "test_docs_examples.py")
 
 
 @pytest.fixture(scope="session")
