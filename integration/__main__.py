@@ -1,14 +1,32 @@
 import os
 import signal
 import sys
+from types import FrameType
+
+_AGAIN_SECONDS = 0.05
+
+
+def end_as_interrupted() -> None:
+    """Have SIGTERM end this process as Ctrl-C does: a command ended by a supervisor tidies up and saves what it has."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGALRM, _interrupt)
+
+
+def _interrupt(_: int, frame: FrameType | None) -> None:
+    while frame is not None:
+        if frame.f_code.co_name == "__del__":
+            # Python would print what is raised in a destructor, and go on as if nothing had come: so a moment later.
+            signal.setitimer(signal.ITIMER_REAL, _AGAIN_SECONDS)
+            return
+        frame = frame.f_back
+    signal.raise_signal(signal.SIGINT)
 
 
 def main() -> None:
     """Run the command line and end the process with its exit code."""
     # Store, streams and settings hold people's data and secrets: whatever is made here is for its owner's eyes.
     os.umask(os.umask(0o077) | 0o077)
-    # Ended by a supervisor, a command tidies up and saves what it has, as after Ctrl-C.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    end_as_interrupted()
     try:
         from integration.cli.app import run
 
