@@ -11,7 +11,7 @@ from integration.store.projection import Shape
 from integration.store.protocol import Reading, Transaction
 from integration.store.usage import VIEW, Usage, usage_view
 
-KEYS_AT_ONCE: Final = 1_000
+KEYS_AT_ONCE: Final = 10_000
 """Keys of one transaction: batches wait for as long as these take."""
 _USAGE: Final = Usage()
 _DEFINED: Final = "SELECT value FROM headrace.meta WHERE key = ?"
@@ -106,7 +106,7 @@ class Marts:
         after = ""
         while True:
             with self._begin() as tx:
-                keys = all_keys(tx, kind, after, KEYS_AT_ONCE * 10)
+                keys = all_keys(tx, kind, after, KEYS_AT_ONCE)
                 if not keys:
                     return
                 note_stale(tx, {kind: keys}, self._now())
