@@ -11,7 +11,7 @@ COPY consumers consumers
 # Bytecode is written here, once: whoever runs it can't. It is valid whatever the dates of the files become.
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip --disable-pip-version-check --python /opt/headrace/bin/python install --no-compile \
-        --constraint constraints.txt ".[postgres,clickhouse,otel]" \
+        --constraint constraints.txt ".[postgres,clickhouse,otel,pictures]" \
     && python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/headrace/lib
 
 FROM python:3.13-slim-bookworm

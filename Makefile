@@ -16,6 +16,8 @@ INSTALLED_DEV := $(VENV)/.installed-dev
 PINNED := pyproject.toml constraints.txt
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Tests start hundreds of processes: each would compile everything again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types bench soak chaos clean

@@ -21,6 +21,7 @@ from faststream.redis.parser import BinaryMessageFormatV1
 
 from consumers.apply import Applied, Entry, Flattener
 from consumers.intake import CONSUMER, Intake
+from consumers.marts import KEYS_AT_ONCE
 from integration.core.catalog import ObjectSchema
 from integration.errors import UnreachableError
 from integration.stream import names
@@ -37,6 +38,10 @@ Delivery = tuple[list[Entry], "asyncio.Future[None]"]
 
 _PEOPLE = frozenset(names.stream_of(name) for name in ("Contact", "Lead"))
 _LINGER_SECONDS = 0.02
+_GATHER_SECONDS = {names.PRODUCT_STREAM: 0.25}
+"""So long a stream is not read after a batch that was not full. A batch costs the store the better part of what five
+hundred of its entries cost, and product events come all the time: without a pause, a few at a time would keep a core
+busy. What comes after quiet is taken at once, and a backlog too."""
 _POLLING_MILLISECONDS = 1_000
 _GRACE_SECONDS = 20
 _WATCH_SECONDS = 0.5
@@ -147,10 +152,14 @@ class Consumer:
 
     async def refresh_marts(self, *, until: Callable[[], bool] = lambda: False) -> None:
         """Bring the marts up to date, a part at a time, so that no batch waits for all of it; stop early once `until`
-        says so. Raises what the store raises."""
-        done: int | None = None
-        while done != 0 and not until():
+        says so. What becomes stale meanwhile is left to the next time. Raises what the store raises."""
+        done = KEYS_AT_ONCE
+        while done == KEYS_AT_ONCE and not until():
             done = await self.between_batches(lambda flattener: flattener.marts.refresh())
+
+    async def work_out_definitions(self) -> None:
+        """Bring audiences and whatever else is defined up to date. Raises ConfigError, and what the store raises."""
+        await self.between_batches(lambda flattener: flattener.work_out_definitions())
 
     async def tidy(self) -> None:
         """Note in the store what became of dead letters, and trim the streams; every few seconds, and at the end.
@@ -241,6 +250,9 @@ class Consumer:
                 await done
             finally:
                 self._in_hand[stream] -= 1
+            if len(batch) < self._max_records and (pause := _GATHER_SECONDS.get(stream)):
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), pause)
 
         return handle
 

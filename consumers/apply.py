@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import structlog
 
@@ -17,7 +17,7 @@ from consumers import letters
 from consumers.catalogs import Catalogs
 from consumers.history import Histories
 from consumers.known import Memory, state_row
-from consumers.marts import Marts, note_stale
+from consumers.marts import Marts, note_batch
 from consumers.people import Projected, name_users, write_people
 from consumers.product import Product, Taken
 from consumers.product import read as read_product
@@ -31,12 +31,16 @@ from integration.core.image import Image
 from integration.core.refold import stays
 from integration.errors import FencedError
 from integration.store import tables
-from integration.store.marts import PERSON
+from integration.store.attribution import Attribution
 from integration.store.protocol import Misfit, Store, Transaction
+from integration.store.pseudonyms import Pseudonyms
 from integration.store.usage import Usage
 from integration.stream.entry import about, readable, traceparents
 from integration.stream.names import PRODUCT_STREAM, offset_key
 from schemas import DeadLetter
+
+if TYPE_CHECKING:
+    from consumers.members import Defined, Ran
 
 log = structlog.get_logger()
 
@@ -132,6 +136,10 @@ class Rules:
     dropped: Callable[[str, str], bool] = lambda _object, _field: False
     """Whether the settings leave out this field of this object: then no last value of it is kept."""
     usage: Usage = field(default_factory=Usage)
+    attribution: Attribution = field(default_factory=Attribution)
+    pseudonyms: Pseudonyms = field(default_factory=Pseudonyms)
+    definitions: "Callable[[], Defined | None]" = lambda: None
+    """Reads the audiences and what else people define; None: nothing is defined."""
 
 
 class Flattener:
@@ -161,7 +169,9 @@ class Flattener:
             }
             self._catalogs = Catalogs(tx, rules.enrich, rules.names, fetch_schema, rules.dropped)
             self._histories = Histories(tx, rules.dropped)
-        self.marts = Marts(self.transaction, lambda: self._catalogs.shape, now, rules.usage)
+        self.marts = Marts(
+            self.transaction, lambda: self._catalogs.shape, now, rules.usage, rules.attribution, rules.pseudonyms
+        )
         self.replayer = Replayer(
             self.transaction, self._catalogs, self._histories, self._memory, rules, rules.dropped, now
         )
@@ -192,6 +202,17 @@ class Flattener:
                     "writing is stored."
                 )
             yield tx
+
+    def work_out_definitions(self) -> "Ran | None":
+        """Bring audiences and whatever else is defined up to date; None where nothing is. Raises ConfigError, and what
+        the store raises."""
+        defined = self._rules.definitions()
+        if defined is None:
+            return None
+        # What reads conditions takes a while to import, and most have none.
+        from consumers.members import Members
+
+        return Members(self.transaction, self._catalogs.shape, self._now).refresh(defined)
 
     def replay(self, object_name: str, record_ids: Iterable[str]) -> Replayed:
         """Derive records anew from all their archived captures, under the rules of now: see `replayer`."""
@@ -334,7 +355,7 @@ class Flattener:
         self._write_events(tx, outcomes, projected.user_of, applied)
         _write_product_events(tx, taken, projected, applied)
         retold = self._retell(tx, outcomes, latest, projected.user_of, applied, now) if outcomes else []
-        _note_stale(tx, latest.values(), [*applied.happened, *retold], projected.handed_over, now)
+        note_batch(tx, [o for _, o in outcomes], [*taken.events, *retold], projected.handed_over, now)
         # History rows don't change any more: in memory they would only take the place of records that do.
         return [one for one in latest.values() if history.parent_of(one.object) is None]
 
@@ -439,25 +460,6 @@ def _write_product_events(tx: Transaction, taken: Taken, projected: Projected, a
     applied.happened += taken.events
 
 
-def _note_stale(
-    tx: Transaction,
-    images: Iterable[Image],
-    events: Iterable[Mapping[str, Any]],
-    handed_over: Iterable[str],
-    now: str,
-) -> None:
-    """Note for the marts whose records, and whose events, are others now."""
-    stale: dict[str, set[str]] = {PERSON: {*handed_over}}
-    for one in images:
-        stale.setdefault(one.object, set()).add(one.record_id)
-    for event in events:
-        if event["origin"] == "product":
-            stale[PERSON].add(event["user_id"])
-        else:
-            stale.setdefault(event["object"], set()).add(event["record_id"])
-    note_stale(tx, stale, now)
-
-
 def _stored_epoch(tx: Transaction) -> int:
     rows = tx.rows("SELECT value FROM headrace.meta WHERE key = ?", [_EPOCH])
     return int(rows[0]["value"]) if rows else 0
@@ -530,11 +532,10 @@ def _move_positions(tx: Transaction, reached: Mapping[str, str], now: str) -> No
 
 
 def _reached(entries: Iterable[Entry]) -> dict[str, str]:
-    reached: dict[str, str] = {}
+    offsets: dict[str, list[str]] = {}
     for entry in entries:
-        if _after(entry.offset, reached.get(entry.stream)):
-            reached[entry.stream] = entry.offset
-    return reached
+        offsets.setdefault(entry.stream, []).append(entry.offset)
+    return {stream: max(found, key=offset_key) for stream, found in offsets.items()}
 
 
 def _after(offset: str, position: str | None) -> bool:

@@ -4,17 +4,22 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
+from integration.core.flatten import Outcome
 from integration.errors import ConfigError
 from integration.store import marts, tables
+from integration.store.attribution import Attribution
 from integration.store.marts import MARTS, PERSON, SAME, Mart
 from integration.store.projection import Shape
 from integration.store.protocol import Reading, Transaction
+from integration.store.pseudonyms import Pseudonyms
 from integration.store.usage import VIEW, Usage, usage_view
 
 KEYS_AT_ONCE: Final = 10_000
 """Keys of one transaction: batches wait for as long as these take."""
 _USAGE: Final = Usage()
-_DEFINED: Final = "SELECT value FROM headrace.meta WHERE key = ?"
+_RULES: Final = Attribution()
+_NO_PSEUDONYMS: Final = Pseudonyms()
+_DEFINED: Final = "SELECT key, value FROM headrace.meta WHERE key = any(?)"
 _NEXT: Final = "SELECT DISTINCT key FROM headrace.stale ORDER BY key LIMIT {limit:d}"
 _KINDS: Final = "SELECT DISTINCT kind, key FROM headrace.stale WHERE key = any(?)"
 _PEOPLE: Final = (
@@ -30,6 +35,37 @@ def note_stale(tx: Transaction, stale: Mapping[str, Iterable[str]], now: str) ->
         tx.append("headrace.stale", tables.STALE, rows)
 
 
+def note_batch(
+    tx: Transaction,
+    outcomes: Iterable[Outcome],
+    events: Iterable[Mapping[str, Any]],
+    handed_over: Iterable[str],
+    now: str,
+) -> None:
+    """Note whose records, and whose events, are others by a batch.
+
+    `events` are those of the product and of field history; `handed_over` are users who got or lost events.
+    """
+    stale: dict[str, set[str]] = {PERSON: {*handed_over}}
+    for one in outcomes:
+        if _concerns(one):
+            stale.setdefault(one.after.object, set()).add(one.after.record_id)
+    for event in events:
+        if event["origin"] == "product":
+            stale[PERSON].add(event["user_id"])
+        else:
+            stale.setdefault(event["object"], set()).add(event["record_id"])
+    note_stale(tx, stale, now)
+
+
+def _concerns(one: Outcome) -> bool:
+    """Tell whether any mart may look at what has changed; most edits (a phone, a title) are none of theirs."""
+    if one.before is None or one.before.is_deleted != one.after.is_deleted:
+        return True
+    looked_at = marts.FIELDS.get(one.after.object, frozenset())
+    return any(change["field"].lower() in looked_at for change in one.changes)
+
+
 class Marts:
     """Refreshes the marts of one store, in transactions of its present owner, a part at a time."""
 
@@ -39,11 +75,15 @@ class Marts:
         shape: Callable[[], Shape],
         now: Callable[[], str],
         usage: Usage = _USAGE,
+        rules: Attribution = _RULES,
+        pseudonyms: Pseudonyms = _NO_PSEUDONYMS,
     ) -> None:
         self._begin = transaction
         self._shape = shape
         self._now = now
         self._usage = usage
+        self._rules = rules
+        self._pseudonyms = pseudonyms
         self._defined: Shape | None = None
         """The shape of which it is known that the marts are worked out from it, in the way of now."""
 
@@ -68,11 +108,13 @@ class Marts:
     def _refresh(self, tx: Transaction, mart: Mart, stale: dict[str, list[str]]) -> None:
         keys: set[str] = set()
         for kind in mart.stale.keys() & stale.keys():
-            keys |= _reached(tx, mart.reached(kind, self._shape()), stale[kind])
+            keys |= _reached(tx, mart.reached(kind, self._shape(), self._rules), stale[kind])
         if not keys:
             return
-        sql, times = mart.some(self._shape())
+        sql, times = mart.some(self._shape(), self._rules)
         rows = tx.rows(sql, [sorted(keys)] * times)
+        if mart.has_pseudonyms:
+            rows = self._pseudonyms.rows(rows)
         tx.make_equal(mart.name, mart.key, keys, mart.columns, rows)
 
     def _define(self) -> None:
@@ -80,10 +122,13 @@ class Marts:
         shape = self._shape()
         if shape is self._defined:
             return
-        wanted = {f"mart {mart.name}": mart.fingerprint(shape) for mart in MARTS}
+        wanted = {f"mart {mart.name}": self._fingerprint(mart, shape) for mart in MARTS}
         with self._begin() as tx:
             self._show_usage(tx, shape)
-            new = [mart for mart in MARTS if _value(tx, f"mart {mart.name}") != wanted[f"mart {mart.name}"]]
+            for name, view in tables.OF_THE_RULES.items():
+                tx.ensure_view(name, view(shape, self._rules), own=True)
+            there = {row["key"]: row["value"] for row in tx.rows(_DEFINED, [sorted(wanted)])}
+        new = [mart for mart, (key, value) in zip(MARTS, wanted.items(), strict=True) if there.get(key) != value]
         for kind in sorted({kind for mart in new for kind in mart.whole}):
             self._note_all(kind)
         if new:
@@ -91,6 +136,10 @@ class Marts:
                 rows = [{"key": key, "value": value} for key, value in wanted.items()]
                 tx.upsert("headrace.meta", ("key",), tables.META, rows)
         self._defined = shape
+
+    def _fingerprint(self, mart: Mart, shape: Shape) -> str:
+        found = mart.fingerprint(shape, self._rules)
+        return f"{found} {self._pseudonyms.fingerprint}" if mart.has_pseudonyms else found
 
     def _show_usage(self, tx: Transaction, shape: Shape) -> None:
         sql = usage_view(self._usage, _columns_of_users(shape))
@@ -129,10 +178,5 @@ def all_keys(tx: Reading, kind: str, after: str, limit: int) -> list[str]:
 def _reached(tx: Transaction, reached: str, keys: Collection[str]) -> set[str]:
     if reached == SAME:
         return {*keys}
-    rows: list[dict[str, Any]] = tx.rows(reached, [sorted(keys)] * reached.count("?"))
+    rows: list[dict[str, Any]] = tx.rows(reached, [sorted(keys)] * reached.count("= any(?)"))
     return {row["key"] for row in rows if row["key"] is not None}
-
-
-def _value(tx: Reading, key: str) -> str | None:
-    found = tx.rows(_DEFINED, [key])
-    return str(found[0]["value"]) if found else None

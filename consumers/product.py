@@ -89,15 +89,14 @@ class Product:
         self._names = None
 
     def _ensure_views(self, tx: Transaction, names: set[str]) -> None:
-        new = set(names)
         if self._names is None:
-            self._names = {}
-            for row in tx.rows("SELECT DISTINCT name, origin = 'product' AS is_told FROM events"):
-                self._names.setdefault(naming.view_name(row["name"]), set()).add(row["name"])
-                new |= {row["name"]} if row["is_told"] else set()
-            stale = {naming.view_name(name) for name in new}
+            rows = tx.rows("SELECT DISTINCT name, origin = 'product' AS is_told FROM events")
+            self._names = _by_view(row["name"] for row in rows)
+            told = _by_view({*names, *(row["name"] for row in rows if row["is_told"])})
+            stale = {*told}
         else:
-            stale = {v for v in map(naming.view_name, new) if not self._names.get(v, set()) >= _of(v, new)}
+            told = _by_view(names)
+            stale = {view for view in told if not self._names.get(view, set()) >= told[view]}
         for view in sorted(stale):
             if len(view) > _LONGEST_VIEW or (view not in self._names and len(self._names) >= _MOST_NAMES):
                 log.warning(
@@ -105,15 +104,18 @@ class Product:
                 )
                 continue
             known = self._names.setdefault(view, set())
-            known |= _of(view, new)
+            known |= told[view]
             try:
                 tx.ensure_view(view, tables.product_event_view(known))
             except ValueError:
                 log.warning("no view for this event", view=view, detail="a table has that name; it is in events")
 
 
-def _of(view: str, names: Iterable[str]) -> set[str]:
-    return {name for name in names if naming.view_name(name) == view}
+def _by_view(names: Iterable[str]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for name in names:
+        found.setdefault(naming.view_name(name), set()).add(name)
+    return found
 
 
 def _fresh(tx: Transaction, events: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -126,10 +128,13 @@ def _fresh(tx: Transaction, events: Sequence[Mapping[str, Any]]) -> list[Mapping
 
 def _note(tx: Transaction, seen: Mapping[str, Sighting], taken: Taken) -> None:
     rows = tx.rows("SELECT * FROM headrace.sightings WHERE product_id = any(?)", [sorted(seen)])
-    known = {row["product_id"]: product.sighting_of(row) for row in rows}
+    known = {row["product_id"]: row for row in rows}
     changed = []
     for product_id, one in seen.items():
-        before = known.get(product_id)
+        stored = known.get(product_id)
+        if stored is not None and not product.tells_more(one, stored):
+            continue
+        before = None if stored is None else product.sighting_of(stored)
         after = one if before is None else before.joined(one)
         row = product.row_of(after)
         # As rows: to Python 1 and true are equal.

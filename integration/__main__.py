@@ -9,11 +9,12 @@ _AGAIN_SECONDS = 0.05
 def end_as_interrupted() -> None:
     """Have SIGTERM end this process as Ctrl-C does: a command ended by a supervisor tidies up and saves what it has."""
     signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGALRM, _interrupt)
+    if sys.platform != "win32":
+        signal.signal(signal.SIGALRM, _interrupt)
 
 
 def _interrupt(_: int, frame: FrameType | None) -> None:
-    while frame is not None:
+    while frame is not None and sys.platform != "win32":
         if frame.f_code.co_name == "__del__":
             # Python would print what is raised in a destructor, and go on as if nothing had come: so a moment later.
             signal.setitimer(signal.ITIMER_REAL, _AGAIN_SECONDS)

@@ -27,6 +27,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 
 from integration import settings_sources as sources
 from integration.errors import ConfigError
+from integration.store.attribution import OWN_KINDS, Attribution
 
 DEFAULT_OBJECTS = (
     "Account",
@@ -43,6 +44,7 @@ DEFAULT_OBJECTS = (
 """The objects that are watched unless `objects.<Name>.enabled` says otherwise."""
 
 MASK = "********"
+_RULES = Attribution()
 
 _FilePath = Annotated[Path, Strict(False)]
 _DUCKDB = "duckdb:///"
@@ -249,6 +251,12 @@ class PrivacySettings(Section):
         default=[],
         description="globs of fields stored as keyed hashes; not in this version, so anything here is refused",
     )
+    pseudonym_key: SecretStr | None = Field(
+        default=None, description="secret that the names of accounts in `public_accounts` are made with; unset: none"
+    )
+    pseudonym_columns: list[Literal["industry", "size"]] = Field(
+        default=[], description="what stands beside these names: `industry`, `size`, or both"
+    )
 
 
 class WebSettings(Section):
@@ -292,6 +300,9 @@ class UsageSettings(Section):
     events: list[str] = Field(
         default=[], max_length=20, description="names of the events counted as metric1_30d, metric2_30d, ..."
     )
+    user_id: str = Field(
+        default="user_id", description="column of users shown as user_id: what your tool knows people by"
+    )
     company_name: str = Field(default="company_name", description="column of users shown as company_name")
     company_id: str = Field(default="company", description="column of users shown as company_id")
     exclude_emails: list[str] = Field(
@@ -302,6 +313,78 @@ class UsageSettings(Section):
     compatible: bool = Field(
         default=False, description="only metric1_30d counts the first instant of its days, as published queries do"
     )
+
+
+class DefinitionsSettings(Section):
+    """Audiences, personas, journeys, cohorts and health, as files."""
+
+    folder: _FilePath = Field(
+        default=Path("definitions"), description="folder of the definitions; read again at each run"
+    )
+    interval_seconds: float = Field(default=300, ge=1, description="how often a worker works them out")
+    packs: list[str] = Field(default=[], description="definitions that come with headrace, by name of their pack")
+
+
+class AttributionSettings(Section):
+    """What attribution counts, and for how long; a change works out anew what depends on it."""
+
+    outbound_words: list[str] = Field(
+        default=[*_RULES.outbound_words], description="words of a lead source that say that sales made the first step"
+    )
+    inbound_words: list[str] = Field(
+        default=[*_RULES.inbound_words],
+        description="words of a lead source that say that people came by themselves, where none of the others is in it",
+    )
+    outbound_days: int = Field(
+        default=_RULES.outbound_days,
+        ge=0,
+        le=3650,
+        description="days before a lead in which somebody whom sales brought in makes the opportunity outbound",
+    )
+    influence_days: int = Field(
+        default=_RULES.influence_days,
+        ge=0,
+        le=3650,
+        description="days before an opportunity in which a campaign has influenced it",
+    )
+    half_life_days: int = Field(
+        default=_RULES.half_life_days,
+        ge=1,
+        le=3650,
+        description="days after which a touch gets half of the credit (model `time_decay`)",
+    )
+    sign_up_events: list[str] = Field(
+        default=[*_RULES.sign_up_events], description="names of the product events that are sign-ups"
+    )
+    touchpoints: dict[str, list[str]] = Field(
+        default={kind: [*names] for kind, names in _RULES.touchpoints.items()},
+        description="other kinds of touchpoints, each with the names of its product events",
+    )
+    sales_types: list[str] = Field(
+        default=[*_RULES.sales_types],
+        description="tasks whose Type, TaskSubtype or Subject is one of these are a talk with sales once completed",
+    )
+
+    guess_accounts: bool = Field(
+        default=_RULES.guess_accounts,
+        description="guess accounts of leads that are not converted, by their e-mail and company",
+    )
+    free_mail_domains: list[str] = Field(
+        default=[*_RULES.free_mail_domains],
+        description="domains of e-mails that say nothing of a company, for these guesses",
+    )
+
+    @field_validator("touchpoints")
+    @classmethod
+    def _are_free(cls, value: dict[str, list[str]]) -> dict[str, list[str]]:
+        taken = sorted(value.keys() & {*OWN_KINDS})
+        if taken:
+            raise ValueError(f"kinds other than {taken[0]}, which has a rule of its own")
+        return value
+
+    def rules(self) -> Attribution:
+        """Return these as plain values."""
+        return Attribution(**self.model_dump())
 
 
 class TelemetrySettings(Section):
@@ -349,6 +432,8 @@ class Settings(BaseSettings):
     web: WebSettings = Field(default_factory=WebSettings)
     product: ProductSettings = Field(default_factory=ProductSettings)
     usage: UsageSettings = Field(default_factory=UsageSettings)
+    definitions: DefinitionsSettings = Field(default_factory=DefinitionsSettings)
+    attribution: AttributionSettings = Field(default_factory=AttributionSettings)
     log: LogSettings = Field(default_factory=LogSettings)
     telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)
 

@@ -178,6 +178,8 @@ def _word(kind: Any) -> str:
         dict: 'a table such as { Field__c = "name" }',
         File: "a file name",
     }
+    if get_origin(kind) is dict and get_origin(get_args(kind)[1]) is list:
+        return 'a table such as { name = ["One", "Two"] }'
     if get_origin(kind) is Literal:
         return " or ".join(f'"{choice}"' for choice in get_args(kind))
     return words.get(get_origin(kind) or kind, "text")

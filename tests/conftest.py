@@ -40,7 +40,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if isinstance(item, pytest.Function) and (dear := item.get_closest_marker("slow_on")) is not None:
             kinds = item.callspec.params.values() if hasattr(item, "callspec") else ()
-            if dear.args[0] in kinds:
+            if any(kind in dear.args for kind in kinds):
                 item.add_marker(pytest.mark.slow)
         if not isinstance(item, pytest.Function) or item.get_closest_marker("xdist_group"):
             continue

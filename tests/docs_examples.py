@@ -77,6 +77,26 @@ def examples(page: Path) -> list[Example]:
     return [one for line, text in blocks(page, "console") for one in _of_block(f"{page.name}:{line}", text)]
 
 
+def definitions(page: Path) -> dict[str, str]:
+    """Return path -> text of the definitions that a page shows: their first line says where they lie."""
+    found = {}
+    for language in ("toml", "csv"):
+        for _, text in blocks(page, language):
+            first = re.match(r"# definitions/(\S+)\n", text)
+            if first is not None:
+                found[first[1]] = text
+    return found
+
+
+def written(files: Mapping[str, str], folder: Path) -> Path:
+    """Write files into a folder that is made."""
+    folder.mkdir()
+    for path, text in files.items():
+        (folder / path).parent.mkdir(exist_ok=True)
+        (folder / path).write_text(text, encoding="utf-8")
+    return folder
+
+
 def _of_block(where: str, text: str) -> Iterator[Example]:
     lines = text.splitlines()
     assert lines[0].startswith("$ "), f"{where} does not begin with a command"
@@ -105,6 +125,8 @@ class Shell:
 
     folder: Path
     env: dict[str, str]
+    inherited: tuple[int, ...] = ()
+    """Files that every command gets beside its streams."""
 
     def run(self, command: str) -> tuple[str, int]:
         """Run a command; return what it prints (both streams together) and its exit code."""
@@ -117,12 +139,15 @@ class Shell:
         done = subprocess.run(
             ["bash", "-o", "pipefail", "-c", command],
             cwd=self.folder, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=SECONDS,
+            pass_fds=self.inherited,
         )  # fmt: skip
         return done.stdout, done.returncode
 
     def _until_it_runs(self, words: Sequence[str]) -> tuple[str, int]:
         """Start a worker, wait until it says that it runs, and press Ctrl-C."""
-        with subprocess.Popen(words, cwd=self.folder, env=self.env, stderr=subprocess.PIPE, text=True) as worker:
+        with subprocess.Popen(
+            words, cwd=self.folder, env=self.env, stderr=subprocess.PIPE, text=True, pass_fds=self.inherited
+        ) as worker:
             alarm = threading.Timer(SECONDS, worker.kill)
             alarm.start()
             try:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import sqlglot
@@ -16,16 +17,22 @@ from integration.cli.app import build
 from integration.cli.frame import INTERRUPTED
 from integration.core import cause, exactjson, naming, values
 from integration.core.columns import ColumnType
+from integration.pictures.how import how
+from integration.pictures.plan import words
 from integration.settings import DEFAULT_OBJECTS, Settings, load
 from integration.settings_sources import CONFIG_VARIABLE, SECRETS_VARIABLE, Known
-from integration.store import tables
+from integration.store import dbt, tables
+from integration.store.markers import DEFAULT
 from integration.stream import entry, names
+from integration.wiring.definitions import read_folder
+from integration.wiring.report import report
 from integration.wiring.sync import SyncReport
-from schemas import DeadLetter, IdentityKind, Origin
+from schemas import DeadLetter, IdentityKind, Origin, definitions
+from schemas.definitions import Definition
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = sorted([*ROOT.glob("*.md"), *DOCS.glob("*.md"), *(ROOT / ".github").glob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *(ROOT / ".github").glob("*.md")])
 KNOWN = Known(Settings, DEFAULT_OBJECTS)
 COMMON_OPTIONS = {"--json", "--config", "--debug", "--help"}
 NOT_YET: set[str] = set()
@@ -129,7 +136,8 @@ def test_every_setting_and_variable_that_a_page_names_exists(page: Path) -> None
             named.add((section.lower(), key.rpartition("__")[2].lower()))
     named.discard(("product", "events"))  # a stream
     unknown = {(section, key) for section, key in named if key not in KNOWN.sections.get(section, ())}
-    # `salesforce.contact` is a table.
+    # `salesforce.contact` is a table, and `attribution.weight` a column of one.
+    unknown -= {(table, column.name) for table, columns in tables.FIXED.items() for column in columns}
     assert {(s, k) for s, k in unknown if s != "salesforce" or not (k in tables_named or "__" in k)} == set()
 
 
@@ -137,13 +145,22 @@ TOML = [
     (page, body)
     for page in PAGES
     for body in re.findall(r"^ *```toml\n(.*?)^ *```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    if not body.startswith("# definitions/")
 ]
+DEFINED = "# definitions/"
 
 
 @pytest.mark.parametrize(("page", "body"), TOML, ids=[f"{page.name}-{n}" for n, (page, _) in enumerate(TOML)])
-def test_the_settings_shown_are_settings(page: Path, body: str, tmp_path: Path) -> None:
-    (tmp_path / "headrace.toml").write_text(body)
-    load(tmp_path / "headrace.toml", {SECRETS_VARIABLE: ""})
+def test_the_settings_and_definitions_shown_can_be_used(page: Path, body: str, tmp_path: Path) -> None:
+    if body.startswith(DEFINED):
+        name = body.partition("\n")[0].removeprefix("# ")
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(body)
+        found = read_folder(tmp_path / "definitions")
+        assert (len(found.definitions), found.problems) == (1, {})
+    else:
+        (tmp_path / "headrace.toml").write_text(body)
+        load(tmp_path / "headrace.toml", {SECRETS_VARIABLE: ""})
 
 
 @pytest.mark.parametrize("table", [*tables.FIXED, *tables.VIEWS])
@@ -161,7 +178,7 @@ def test_every_table_and_view_is_documented_with_every_column(table: str) -> Non
         columns = ["user_id", "via"]
     if table not in tables.FIXED and table not in ("accounts", "user_events"):
         columns = sqlglot.parse_one(tables.view_sql(table), read="duckdb").named_selects
-        assert len(columns) > 4
+        assert len(columns) > 2
     assert [name for name in columns if f"`{name}`" not in found[table]] == []
 
 
@@ -275,6 +292,78 @@ def test_the_streams_page_has_every_field_and_key() -> None:
     assert f"`{names.GROUP}`" in page["Names"]
     assert len(DeadLetter.model_fields) == 7
     assert len(re.findall(r"`\w+`", "".join(re.findall(r"^\| (`.+?) \|", page["Dead letters"], re.MULTILINE)))) == 7
+
+
+@pytest.mark.parametrize(
+    ("page", "heading", "models"),
+    [
+        ("audiences.md", "Files", [Definition]),
+        ("audiences.md", "Events", [definitions.Happening]),
+        ("audiences.md", "Audiences", [definitions.Audience]),
+        ("audiences.md", "Journeys", [definitions.Journey, definitions.Stage]),
+        ("audiences.md", "Personas", [definitions.Persona, definitions.Signal, definitions.Finding]),
+        ("audiences.md", "Cohorts", [definitions.Cohort]),
+        ("audiences.md", "Funnels", [definitions.Funnel, definitions.Step]),
+        ("health.md", "Every key", [definitions.Health, definitions.Happening, definitions.Group, definitions.Metric]),
+        ("health.md", "Every key", [definitions.Outcomes]),
+    ],
+    ids=lambda one: one if isinstance(one, str) else "",
+)
+def test_every_key_of_a_definition_is_told(page: str, heading: str, models: list[Any]) -> None:
+    rows = "".join(re.findall(r"^\| .+$", sections(f"docs/{page}")[heading], re.MULTILINE))
+    told = set(re.findall(r"[`.](\w+)(?=[`.])", rows))
+    of_all = set() if models == [Definition] else Definition.model_fields.keys()
+    keys = {key for model in models for key in model.model_fields.keys() - of_all}
+    assert sorted(keys - told) == []
+
+
+def test_the_extras_of_the_image_are_told() -> None:
+    [extras] = re.findall(r'"\.\[(.+?)\]"', text_of("Dockerfile"))
+    [told] = re.findall(r"It has the extras (.+?), and is the same", text_of("docs/containers.md"), re.DOTALL)
+    assert re.findall(r"`(\w+)`", told) == extras.split(",")
+
+
+def test_what_settings_may_change_is_told_by_their_names() -> None:
+    """The words of marts and reports are true whatever attribution.*_days are."""
+    days = {str(getattr(DEFAULT, name)) for name in ("outbound_days", "influence_days", "half_life_days")}
+    told = {f"{mart}.{column}": text for mart, of in dbt.words().items() for column, text in of["columns"].items()}
+    told["campaign-influence"] = report("campaign-influence").sentence
+    assert [name for name, text in told.items() if days & set(re.findall(r"\d+", text))] == []
+    assert "attribution.influence_days" in told["campaign_influence.days_before"]
+    assert "attribution.outbound_days" in told["opportunity_source.source_rule"]
+
+
+QUESTIONS = sorted((DOCS / "questions").glob("*.md"))
+
+
+@pytest.mark.parametrize("page", [page for page in QUESTIONS if page.name != "README.md"], ids=lambda page: page.stem)
+def test_every_question_has_its_answer_a_picture_of_it_and_how_to_read_it(page: Path) -> None:
+    text = page.read_text("utf-8")
+    assert text.startswith("# ")
+    assert text.partition("\n")[0].endswith("?")
+    assert [
+        heading for heading in re.findall(r"^## (.+)$", text, re.MULTILINE) if not heading.startswith("In one")
+    ] == [
+        "How to read it",
+        "What it does not say",
+    ]
+    [query] = re.findall(r'^\$ headrace sql "(.+?)"$', text, re.MULTILINE | re.DOTALL)
+    assert len(re.findall(r"\bjoin\b", query)) == 1
+    [picture] = re.findall(r"^!\[(?:[\w-]+)\]\(([\w-]+)\.svg\)$", text, re.MULTILINE)
+    assert f"$ headrace report {picture}" in text
+    assert f"({page.name}) | `headrace report {picture}` |" in text_of("docs/questions/README.md")
+
+
+@pytest.mark.parametrize("file", sorted(DOCS.rglob("*.svg")), ids=lambda file: file.stem)
+def test_a_picture_of_the_pages_is_what_its_report_draws_today(file: Path) -> None:
+    """Its numbers are those of one day; its title and what it measures are the report's."""
+    one = report(file.stem)
+    told = how(one.picture)
+    texts = ["".join(part.itertext()) for part in ElementTree.parse(file).iter() if part.tag.endswith("}text")]
+    assert f"headrace report {one.name}" in texts
+    assert {words(measure) for measure in told.measures} <= set(texts)
+    assert one.sentence.removesuffix(".") in " ".join(texts)
+    assert f"({file.name})" in "".join(page.read_text("utf-8") for page in file.parent.glob("*.md"))
 
 
 def anchors(page: Path) -> set[str]:

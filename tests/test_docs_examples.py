@@ -8,17 +8,31 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from docs_examples import BIN, REDIS_CLI, Example, Shell, blocks, differences, examples, without_numbers
+sys.path.insert(0, str(Path(__file__).parent / "journeys"))
+import warm
+from docs_examples import (
+    BIN,
+    REDIS_CLI,
+    Example,
+    Shell,
+    blocks,
+    definitions,
+    differences,
+    examples,
+    without_numbers,
+    written,
+)
 
 from integration.stream.embedded import embedded
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 SECRET = {"HEADRACE_SALESFORCE__CONSUMER_SECRET": "sandbox-secret"}
 WITH_EXAMPLES = [page for page in PAGES if any(blocks(page, "console"))]
 
@@ -34,7 +48,10 @@ def org() -> Iterator[str]:
     """The address of a sample org in a process of its own, as docs/commands.md says to start it."""
     command = next(text for _, text in blocks(DOCS / "commands.md", "sh") if "integration.sandbox" in text).split()
     process = subprocess.Popen(
-        [sys.executable, *command[1:], "--port", "0"], env=environment(), stdout=subprocess.PIPE, text=True
+        [sys.executable, *command[1:], "--port", "0", "--accounts", "30"],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None
     yield json.loads(process.stdout.readline())["url"]
@@ -54,6 +71,17 @@ def settings(org: str) -> str:
 
 
 @pytest.fixture(scope="module")
+def forks(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], int]:
+    """An environment whose `headrace` and redis-cli have everything loaded, and a file that they must inherit."""
+    folder = tmp_path_factory.mktemp("commands")
+    (folder / "redis-cli").write_text(REDIS_CLI)
+    (folder / "redis-cli").chmod(0o755)
+    given, inherited = warm.by_name(folder)
+    env = environment() | given
+    return env | {"PATH": f"{folder}{os.pathsep}{env['PATH']}"}, inherited
+
+
+@pytest.fixture(scope="module")
 def synced(settings: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a first sync behind it."""
     folder = tmp_path_factory.mktemp("synced")
@@ -62,24 +90,52 @@ def synced(settings: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def demo(forks: tuple[dict[str, str], int], tmp_path_factory: pytest.TempPathFactory) -> Shell:
+    """A shell beside the demo's company, as docs/questions/README.md says to start it: its product has users too."""
+    env, inherited = forks
+    shell = Shell(tmp_path_factory.mktemp("demo"), dict(env), (inherited,))
+    begins = next(text for _, text in blocks(DOCS / "questions" / "README.md", "sh"))
+    for command in begins.splitlines():
+        fewer = command.replace("headrace demo", "headrace demo --accounts 30")  # half the time, the same questions
+        assert shell.run(fewer)[1] == 0
+    return shell
+
+
 @pytest.fixture
-def shell(request: pytest.FixtureRequest, tmp_path: Path) -> Shell:
+def shell(request: pytest.FixtureRequest, forks: tuple[dict[str, str], int], tmp_path: Path) -> Shell:
     """A shell in a folder where the examples of a page can run."""
-    (tmp_path / "redis-cli").write_text(REDIS_CLI)
-    (tmp_path / "redis-cli").chmod(0o755)
-    env = environment()
-    env["PATH"] = f"{tmp_path}{os.pathsep}{env['PATH']}"
-    if request.param == "README.md":  # begins with the demo, which brings its own settings
-        return Shell(tmp_path, env)
+    if request.param.startswith("questions/"):
+        return request.getfixturevalue("demo")
+    if (
+        request.param == "README.md"
+    ):  # begins with the demo, which brings its own settings; the command as it is installed
+        return Shell(tmp_path, environment())
+    env, inherited = {**forks[0]}, (forks[1],)
     if request.param == "commands.md":  # begins with the first sync
         (tmp_path / "headrace.toml").write_text(request.getfixturevalue("settings"))
-        return Shell(tmp_path, env)
-    return Shell(request.getfixturevalue("synced"), env | SECRET)
+        return Shell(tmp_path, env, inherited)
+    # The definitions that the page shows.
+    env["HEADRACE_DEFINITIONS__FOLDER"] = str(written(definitions(DOCS / request.param), tmp_path / "definitions"))
+    return Shell(request.getfixturevalue("synced"), env | SECRET, inherited)
 
 
-@pytest.mark.parametrize(
-    ("page", "shell"), [(p, p.name) for p in WITH_EXAMPLES], indirect=["shell"], ids=[p.name for p in WITH_EXAMPLES]
-)
+def name_of(page: Path) -> str:
+    """Name a page by its place in docs."""
+    return page.relative_to(DOCS).as_posix() if page.is_relative_to(DOCS) else page.name
+
+
+NAMES = [name_of(page) for page in WITH_EXAMPLES]
+
+
+def _pages() -> Iterator[Any]:
+    for page, name in zip(WITH_EXAMPLES, NAMES, strict=True):
+        # They share one demo: in one process.
+        marks = [pytest.mark.xdist_group("questions")] if name.startswith("questions/") else []
+        yield pytest.param(page, name, marks=marks, id=name)
+
+
+@pytest.mark.parametrize(("page", "shell"), [*_pages()], indirect=["shell"])
 def test_the_examples_of_a_page_run_and_print_what_it_says(page: Path, shell: Shell) -> None:
     wrong, held = [], False
     with ExitStack() as stack:

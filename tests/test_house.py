@@ -1,5 +1,6 @@
 """The house keeps its own rules: what is pinned, what each dependency is for, who may import whom."""
 
+import json
 import os
 import re
 import subprocess
@@ -46,6 +47,16 @@ def test_the_constraints_pin_exact_versions_and_name_no_address() -> None:
     assert [
         line for line in text.splitlines() if not re.match(r"[a-z0-9][a-z0-9.-]*==[0-9][^\s]*( ; .+)?$", line)
     ] == []
+
+
+def test_the_lock_of_the_clients_for_node_pins_content_and_names_no_address() -> None:
+    text = (ROOT / "tests/journeys/node/package-lock.json").read_text()
+    assert "://" not in text
+    packages = {name: one for name, one in json.loads(text)["packages"].items() if name}
+    assert len(packages) > 20
+    assert [name for name, one in packages.items() if not one["integrity"].startswith("sha512-")] == []
+    asked = json.loads((ROOT / "tests/journeys/node/package.json").read_text())["dependencies"]
+    assert {name: packages[f"node_modules/{name}"]["version"] for name in asked} == asked
 
 
 def test_make_has_its_targets_and_says_what_they_do() -> None:
@@ -131,7 +142,7 @@ def test_the_page_of_the_settings_is_up_to_date() -> None:
 
 
 @pytest.mark.parametrize(
-    "page", sorted(ROOT.glob("docs/*.md")) + sorted(ROOT.glob(".github/*.md")), ids=lambda p: p.name
+    "page", sorted(ROOT.glob("docs/**/*.md")) + sorted(ROOT.glob(".github/*.md")), ids=lambda p: p.name
 )
 def test_no_page_links_to_nowhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))

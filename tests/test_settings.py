@@ -6,6 +6,7 @@ import pytest
 
 from integration.errors import ConfigError
 from integration.settings import DEFAULT_OBJECTS, MASK, Settings, load
+from integration.store.companies import FREE_MAIL
 
 
 @pytest.fixture(autouse=True)
@@ -42,16 +43,47 @@ def test_the_defaults_are_those_of_the_contract(tmp_path: Path) -> None:
         "web.port": 8080,
         "product.enabled": True,
         "usage.view": "user_usage",
+        "usage.user_id": "user_id",
         "usage.company_name": "company_name",
         "usage.company_id": "company",
         "usage.all_people": False,
         "usage.zeros": False,
         "usage.compatible": False,
+        "definitions.folder": "definitions",
+        "definitions.interval_seconds": 300,
+        "attribution.outbound_words": ["SDR", "AE", "Outbound"],
+        "attribution.inbound_words": [
+            "Inbound", "Contact", "Demo", "Trial", "Sign-up", "Signup", "Sign up", "Set-up", "Setup", "Install", "Web",
+            "Website", "HubSpot",
+        ],
+        "attribution.outbound_days": 60,
+        "attribution.influence_days": 30,
+        "attribution.half_life_days": 7,
+        "attribution.sign_up_events": ["Sign Up", "Signed Up", "User Signed Up"],
+        "attribution.touchpoints": {
+            "install": ["Instance Installed", "Server Installed", "Site Initialized"],
+            "form": ["Form Submitted", "Demo Requested", "Trial Requested", "Contact Form Submitted"],
+        },
+        "attribution.sales_types": ["Call", "Meeting"],
+        "attribution.guess_accounts": True,
+        "attribution.free_mail_domains": [*FREE_MAIL],
         "log.level": "info",
         "log.json": "auto",
-    }
+    }  # fmt: skip
     assert {origin for _, _, origin in settings.shown()} == {"default"}
     assert settings.watched == DEFAULT_OBJECTS
+
+
+def test_kinds_of_touchpoints_are_a_table_of_lists(tmp_path: Path) -> None:
+    (tmp_path / "headrace.toml").write_text('[attribution.touchpoints]\nwebinar = ["Webinar Joined"]\n')
+    assert given(tmp_path).attribution.touchpoints == {"webinar": ["Webinar Joined"]}
+    (tmp_path / "headrace.toml").unlink()
+    told = given(tmp_path, HEADRACE_ATTRIBUTION__TOUCHPOINTS='{"demo": ["Demo Seen"]}')
+    assert told.attribution.touchpoints == {"demo": ["Demo Seen"]}
+    with pytest.raises(ConfigError, match="kinds other than sales, which has a rule of its own"):
+        given(tmp_path, HEADRACE_ATTRIBUTION__TOUCHPOINTS='{"sales": ["Called"]}')
+    with pytest.raises(ConfigError, match=r"a table such as \{ name = \[\"One\", \"Two\"\] \}"):
+        given(tmp_path, HEADRACE_ATTRIBUTION__TOUCHPOINTS="Called")
 
 
 def test_the_environment_goes_before_the_file_and_secret_files_before_both(tmp_path: Path) -> None:

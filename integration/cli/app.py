@@ -11,10 +11,16 @@ from integration.cli import (
     backfill,
     completion,
     config,
+    definitions,
     demo,
     dlq,
     explain,
+    funnel,
+    health,
+    imports,
+    marts,
     migrate,
+    personas,
     query,
     replay,
     report,
@@ -35,12 +41,18 @@ def build() -> typer.Typer:
     demo.register(app)
     work.register(app)
     backfill.register(app)
+    imports.register(app)
     replay.register(app)
     migrate.register(app)
     sweep.register(app)
     query.register(app)
     report.register(app)
+    personas.register(app)
+    funnel.register(app)
+    health.register(app)
+    marts.register(app)
     users.register(app)
+    definitions.register(app)
     explain.register(app)
     why.register(app)
     streams.register(app)

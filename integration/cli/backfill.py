@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from integration.cli.frame import Call, command
-from integration.cli.progress import now_and_then
+from integration.cli.output import counted
+from integration.cli.progress import with_waits
 from integration.errors import SkippedError
 
 if TYPE_CHECKING:
@@ -60,7 +61,13 @@ def backfill(
     from integration.wiring.backfill import Asked, Way, backfill
 
     asked = Asked(tuple(objects or ()), since.strip(), Way(via.value) if via is not None else None, restart)
-    report = backfill(settings, asked, dry_run=dry_run, on_plan=_planned(call), on_change=_progress(call))
+    report = backfill(
+        settings,
+        asked,
+        dry_run=dry_run,
+        on_plan=_planned(call),
+        on_change=with_waits(call, _line, "Publishing goes on."),
+    )
     if call.json:
         call.out.document(report)
     else:
@@ -103,9 +110,9 @@ def _planned(call: Call) -> "Callable[[BackfillReport], None]":
 
 
 def _plan_line(one: "ObjectPlan") -> str:
-    rows = "an unknown number of rows" if one.rows is None else _of(one.rows, "row")
+    rows = "an unknown number of rows" if one.rows is None else counted(one.rows, "row")
     read = f", {one.rows_before:,} of them read" if one.rows_before else ""
-    jobs = f", {_of(one.chunks, 'job')}" if one.via == "bulk" else ""
+    jobs = f", {counted(one.chunks, 'job')}" if one.via == "bulk" else ""
     way = "Bulk" if one.via == "bulk" else "REST"
     first = "; polling will go on from here" if one.is_first else ""
     return f"{one.object}: {rows}{read}, through {way} ({one.reason.rstrip('.')}){jobs}{first}"
@@ -114,7 +121,7 @@ def _plan_line(one: "ObjectPlan") -> str:
 def _cost(report: "BackfillReport") -> str:
     share = f", {report.share_of_budget:.2g} % of the day's API budget" if report.share_of_budget is not None else ""
     unknown = " and those of what could not be counted" if any(one.calls is None for one in report.objects) else ""
-    return f"About {_of(report.calls_estimated, 'API call')}{unknown}{share}."
+    return f"About {counted(report.calls_estimated, 'API call')}{unknown}{share}."
 
 
 def _print(call: Call, report: "BackfillReport") -> None:
@@ -137,10 +144,10 @@ def _sentence(report: "BackfillReport") -> str:
         if report.captures_new is not None and report.captures_known is not None
         else f"stored by {report.stored_by}"
     )
-    dead = f", {_of(report.dead_letters, 'dead letter')}" if report.dead_letters else ""
+    dead = f", {counted(report.dead_letters, 'dead letter')}" if report.dead_letters else ""
     return (
-        f"{_of(report.records_read, 'row')} read, {report.captures_published:,} published: {became}{dead}; "
-        f"{_of(report.api_calls, 'API call')}{used}."
+        f"{counted(report.records_read, 'row')} read, {report.captures_published:,} published: {became}{dead}; "
+        f"{counted(report.api_calls, 'API call')}{used}."
     )
 
 
@@ -149,25 +156,12 @@ def _left(report: "BackfillReport") -> str:
     where = f"{' and '.join(commands)} shows the reasons" if commands else "the reasons stand above"
     if not report.dead_letters:
         return f"Finished, but not everything could be read: {where}."
-    return f"Finished, but {_of(report.dead_letters, 'record')} could not be used: {where}."
-
-
-def _progress(call: Call) -> "Callable[[BackfillProgress], None]":
-    held, tell = None, now_and_then(call, _line)
-
-    def show(progress: "BackfillProgress") -> None:
-        nonlocal held
-        if progress.held != held:
-            held = progress.held
-            call.out.note(held if held is not None else "Publishing goes on.")
-        tell(progress)
-
-    return show
+    return f"Finished, but {counted(report.dead_letters, 'record')} could not be used: {where}."
 
 
 def _line(progress: "BackfillProgress") -> str:
     if progress.is_read:
-        return f"everything is read; {_of(progress.lag, 'entry')} left to be stored"
+        return f"everything is read; {counted(progress.lag, 'entry')} left to be stored"
     total = f" of {progress.object_total:,}" if progress.object_total is not None else ""
     left = f", {_duration(progress.seconds_left)} left" if progress.seconds_left is not None else ""
     return (
@@ -180,9 +174,3 @@ def _duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5_400 else f"{seconds / 3_600:.1f} h"
-
-
-def _of(count: int, word: str) -> str:
-    if count == 1:
-        return f"1 {word}"
-    return f"{count:,} {word[:-1] + 'ies' if word.endswith('y') else word + 's'}"

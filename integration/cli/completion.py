@@ -51,6 +51,13 @@ def reports(incomplete: str) -> list[str]:
     return _beginning(incomplete, names())
 
 
+def marts(incomplete: str) -> list[str]:
+    """Offer the marts."""
+    from integration.store.marts import SHOWN
+
+    return _beginning(incomplete, [one.name for one in SHOWN])
+
+
 def _complete(parameter: inspect.Parameter) -> None:
     for info in get_args(parameter.annotation):
         if isinstance(info, ParameterInfo):
@@ -86,5 +93,6 @@ _BY_NAME: dict[str, Complete] = {
     "stream": streams,
     "streams": streams,
     "group": groups,
+    "mart": marts,
     "report": reports,
 }

@@ -7,6 +7,9 @@ import typer
 from integration.cli.frame import Call, command, group
 from integration.core import exactjson
 
+_WIDEST = 60
+"""Characters of a list in the table: some have dozens of names."""
+
 
 def register(app: typer.Typer) -> None:
     """Add the group `config`."""
@@ -19,7 +22,8 @@ def register(app: typer.Typer) -> None:
 def show(call: Call) -> None:
     """Show every setting, its value (secrets masked) and where it came from.
 
-    Secret files go before environment variables, those before headrace.toml, and that before the defaults.
+    Secret files go before environment variables, those before headrace.toml, and that before the defaults. Long lists
+    are cut; --json has the whole of them.
     """
     rows = [{"key": key, "value": value, "from": origin} for key, value, origin in call.settings.shown()]
     if call.json:
@@ -31,4 +35,5 @@ def show(call: Call) -> None:
 def _text(value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
-    return exactjson.dumps(value).decode()
+    text = exactjson.dumps(value).decode()
+    return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 3]}..."

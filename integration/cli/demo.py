@@ -12,12 +12,14 @@ from integration.cli.output import visible
 from integration.cli.progress import progress_lines
 
 if TYPE_CHECKING:
-    from integration.wiring.demo import Demo
+    from integration.wiring.demo import Demo, View
     from integration.wiring.pipeline import Progress
 
 _CHANGES_BEFORE_EXIT = 40
 _SECONDS_BETWEEN_CHANGES = 1.0
 _PICTURE_EVERY_SECONDS = 30.0
+_ROWS_SHOWN = 5
+"""Of a report: the command that stands above them shows the others."""
 
 
 def register(app: typer.Typer) -> None:
@@ -122,18 +124,19 @@ def _live(call: Call, running: "Demo") -> None:
 def _print_locked(call: Call, running: "Demo", printing: threading.Lock) -> None:
     views = running.picture()
     with printing:
-        _print_views(call, views)
+        _print_views(call, running.config, views)
 
 
 def _print_picture(call: Call, running: "Demo") -> None:
-    _print_views(call, running.picture())
+    _print_views(call, running.config, running.picture())
 
 
-def _print_views(call: Call, views: Any) -> None:
+def _print_views(call: Call, config: Path, views: "list[View]") -> None:
     for view in views:
         call.out.text("")
         call.out.text(f"== {view.title} ==")
-        for line in view.sql.splitlines():
+        asked = [f"{view.command} --config {config}"] if view.command else view.sql.splitlines()
+        for line in asked:
             call.out.text(f"  {line}")
         call.out.text("")
         if len(view.rows) == 1:
@@ -141,7 +144,7 @@ def _print_views(call: Call, views: Any) -> None:
             for name, value in view.rows[0].items():
                 call.out.text(f"{name:<{width}}  {_cell(value)}")
         elif view.rows:
-            call.out.table(list(view.rows[0]), view.rows)
+            call.out.table(list(view.rows[0]), view.rows[:_ROWS_SHOWN] if view.command else view.rows)
 
 
 def _say_how_to_go_on(call: Call, running: "Demo") -> None:

@@ -40,6 +40,8 @@ class Call:
     json: bool = False
     config: Path | None = None
     debug: bool = False
+    after_interrupt: str = "the same command goes on from there"
+    """What somebody who pressed Ctrl-C is told."""
 
     @cached_property
     def settings(self) -> "Settings":
@@ -119,7 +121,7 @@ def guarded(call: Call, work: Callable[[], None]) -> int:
         # standard output at exit, so that goes nowhere now.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
-        call.out.note("Interrupted. What was finished is saved; the same command goes on from there.")
+        call.out.note(f"Interrupted. What was finished is saved; {call.after_interrupt}.")
         return INTERRUPTED
     except typer.TyperException:
         raise

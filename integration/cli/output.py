@@ -161,6 +161,13 @@ def cell(value: Any, *, null: str = "-") -> str:
     return value if isinstance(value, str) else exactjson.dumps(value).decode()
 
 
+def counted(count: int, word: str) -> str:
+    """Say how many there are: `1 row`, `2,000 rows`, `3 entries`."""
+    if count == 1:
+        return f"1 {word}"
+    return f"{count:,} {word[:-1] + 'ies' if word.endswith('y') else word + 's'}"
+
+
 def visible(text: str) -> str:
     """Show control characters instead of sending them to a terminal: record fields may hold anything."""
     return _CONTROL.sub(lambda m: _NAMED.get(m[0], f"\\x{ord(m[0]):02x}"), text)

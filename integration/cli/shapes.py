@@ -19,9 +19,13 @@ from integration.cli.inspecting import StreamReport
 from integration.stream.entry import EntryView
 from integration.stream.inspect import PendingEntry, StreamInfo
 from integration.wiring.backfill_report import BackfillReport
+from integration.wiring.backtest import Backtest
 from integration.wiring.checks import Check
+from integration.wiring.defining import DefinitionRow, DefinitionShown
 from integration.wiring.demo import View
 from integration.wiring.explanation import Explanation
+from integration.wiring.imports import ImportReport
+from integration.wiring.marts import Exported, MartRow, MartShown
 from integration.wiring.migrate_report import MigratePlan, MigrateReport
 from integration.wiring.replay_report import Plan, ReplayReport
 from integration.wiring.report import Report
@@ -155,6 +159,15 @@ class StatusStream(Shape):
     hint: str | None
 
 
+class StatusMarts(Shape):
+    """How fresh the tables are that are worked out from others; empty where there is no store to ask."""
+
+    waiting: int | None = None
+    """People and records for which they are still to be worked out anew."""
+    oldest: str | None = None
+    """Since when the first of these waits."""
+
+
 class StatusSummary(Shape):
     """Everything added up."""
 
@@ -174,6 +187,7 @@ class Status(Shape):
     objects: list[StatusObject]
     checked: list[StatusChecked]
     streams: list[StatusStream]
+    marts: StatusMarts
     last_run: dict[str, JsonValue] = {}
     """The newest row of `sync_runs`."""
     summary: StatusSummary
@@ -223,6 +237,24 @@ class Setting(Shape):
     origin: str = Field(alias="from")
 
 
+class FunnelName(Shape):
+    """A funnel that is defined."""
+
+    name: str
+    title: str
+
+
+class FunnelStep(Shape):
+    """How many took a step of a funnel: as shares of the first step and of the one before, with the time from that."""
+
+    step: int
+    name: str
+    reached: int
+    of_first: float | None
+    of_previous: float | None
+    median_seconds: float | None
+
+
 class ReportName(Shape):
     """A named report."""
 
@@ -233,6 +265,11 @@ class ReportName(Shape):
 SHAPES: Mapping[str, Any] = {
     "backfill": BackfillReport,
     "config show": list[Setting],
+    "definitions check": list[DefinitionRow],
+    "definitions ls": list[DefinitionRow],
+    "definitions members": Rows,
+    "definitions preview": Rows,
+    "definitions show": DefinitionShown,
     "demo": Demo,
     "dlq drop": Settlement,
     "dlq ls": list[LetterRow],
@@ -240,7 +277,14 @@ SHAPES: Mapping[str, Any] = {
     "dlq show": LetterShown,
     "doctor": Doctor,
     "explain": Explanation,
+    "import": ImportReport,
+    "marts export-dbt": Exported,
+    "marts ls": list[MartRow],
+    "marts show": MartShown,
+    "funnel": list[FunnelName] | list[FunnelStep],
+    "health backtest": Backtest,
     "migrate": MigratePlan | MigrateReport,
+    "personas impact": Rows,
     "query": Rows,
     "replay": Plan | ReplayReport,
     "report": Report | list[ReportName] | Rows,

@@ -51,4 +51,4 @@ def users(
 
     settings = call.settings
     sql = past.at_events(settings, at, named) if then is None else past.as_of(settings, then, named)
-    answer(call, sql, wanted, limit, timeout, is_ours=True)
+    answer(call, sql, wanted, limit, timeout)

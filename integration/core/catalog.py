@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -98,14 +98,13 @@ def selected(name: str, only: Collection[str], exclude: Collection[str]) -> bool
 
 def with_id(schema: ObjectSchema) -> ObjectSchema:
     """Return the schema with its hash filled in."""
-    body = asdict(schema) | {"schema_id": ""}
-    digest = hashlib.blake2b(exactjson.dumps(body), digest_size=8).hexdigest()
-    return ObjectSchema(**{**_shallow(schema), "schema_id": digest})
+    digest = hashlib.blake2b(exactjson.dumps(replace(schema, schema_id="")), digest_size=8).hexdigest()
+    return replace(schema, schema_id=digest)
 
 
 def to_json(schema: ObjectSchema) -> bytes:
     """Return the schema as JSON, for the hash `headrace:schemas` and the table of the same name."""
-    return exactjson.dumps(asdict(schema))
+    return exactjson.dumps(schema)  # dataclasses are objects to orjson, field by field
 
 
 def from_json(text: bytes | str) -> ObjectSchema:
@@ -116,10 +115,6 @@ def from_json(text: bytes | str) -> ObjectSchema:
     raw = exactjson.loads(text)
     fields = tuple(_stored_field(f) for f in raw.pop("fields"))
     return ObjectSchema(fields=fields, **raw)
-
-
-def _shallow(schema: ObjectSchema) -> dict[str, Any]:
-    return {name: getattr(schema, name) for name in schema.__slots__}
 
 
 def _stored_field(f: Mapping[str, Any]) -> Field:

@@ -51,17 +51,19 @@ def _would_lose_digits(raw: bytes, at: int) -> bool:
     return Decimal(repr(float(digits))) != Decimal(digits)
 
 
-def dumps(value: Any) -> bytes:
-    """Write JSON as UTF-8; Decimals and integers of any size digit for digit.
+def dumps(value: Any, *, sort_keys: bool = False) -> bytes:
+    """Write JSON as UTF-8; Decimals and integers of any size digit for digit; objects in the order of their keys if
+    asked to.
 
     Raises TypeError for what is no JSON value, is nested too deeply, holds half a character, or is a Decimal far beyond
     what a double can hold.
     """
+    option = orjson.OPT_SORT_KEYS if sort_keys else None
     try:
-        return orjson.dumps(value, default=_exact)
+        return orjson.dumps(value, _exact, option)
     except orjson.JSONEncodeError:
         # orjson refuses integers beyond 64 bits.
-        return orjson.dumps(_with_fragments(value), default=_exact)
+        return orjson.dumps(_with_fragments(value), _exact, option)
 
 
 def number(value: int | float | Decimal) -> Decimal:

@@ -23,6 +23,8 @@ _NAMES: Final[Mapping[str, str]] = {
     "group": "Group Joined",
     "alias": "Alias Created",
 }
+CALLS: Final = tuple(_NAMES[kind] for kind in ("identify", "group", "alias"))
+"""Names of events that say who somebody is: nobody has done anything in the product by them."""
 _LONGEST_EMAIL: Final = 320
 _USER: Final = "product_user_id"
 
@@ -77,18 +79,18 @@ def event_name(kind: str, name: str | None) -> str:
 def event_row(data: Mapping[str, Any], stored_at: str) -> dict[str, Any]:
     """Return the row of `events` of a product event (the plain dict of a schemas.ProductEvent).
 
-    `properties` holds the event's own, and beside them what the client told around them under `context`, and the
-    page's or screen's `name`. The user is named later, by `alias`.
+    `properties` holds the event's own, and beside them what the client told around them under `context`, `traits` and
+    `group_id`, and the page's or screen's `name`. An own property of one of these names that says something else is
+    `own_context` and so on: views and sessions read the client's. The user is named later, by `alias`.
     """
+    told = {"traits": data["traits"], "group_id": data["group_id"], "context": data["context"]}
+    if data["type"] != "track":
+        told = {"name": data["name"], **told}
     properties = dict(data["properties"])
-    if data["type"] != "track" and data["name"]:
-        properties.setdefault("name", data["name"])
-    if data["traits"]:
-        properties.setdefault("traits", data["traits"])
-    if data["group_id"]:
-        properties.setdefault("group_id", data["group_id"])
-    if data["context"]:
-        properties.setdefault("context", data["context"])
+    for name, value in told.items():
+        if value:
+            _set_aside(properties, name, value)
+            properties[name] = value
     return {
         "event_id": data["id"],
         "time": data["time"],
@@ -105,6 +107,16 @@ def event_row(data: Mapping[str, Any], stored_at: str) -> dict[str, Any]:
         "properties": exactjson.dumps(properties),
         "alias": data["user_id"] or data["anonymous_id"],
     }
+
+
+def _set_aside(properties: dict[str, Any], name: str, told: Any) -> None:
+    """Give a property the first free name of `own_<name>`, `own_own_<name>` and so on, if it differs from `told`."""
+    if properties.get(name, told) == told:
+        return
+    free = f"own_{name}"
+    while free in properties:
+        free = f"own_{free}"
+    properties[free] = properties[name]
 
 
 def sightings(events: Iterable[Mapping[str, Any]]) -> dict[str, Sighting]:
@@ -169,6 +181,14 @@ def sighting_of(row: Mapping[str, Any]) -> Sighting:
         row["follows_at"] or "",
         traits_of(row),
     )
+
+
+def tells_more(one: Sighting, row: Mapping[str, Any]) -> bool:
+    """Tell whether a sighting may hold what its row of `headrace.sightings` does not. Most events of a person known
+    already tell nothing of them: for those the row, with all its traits, need not be read and written again."""
+    if one.traits or one.email is not None or one.follows is not None:
+        return True
+    return one.first_seen < row["first_seen"] or (one.is_user and row["kind"] != _USER)
 
 
 def traits_of(row: Mapping[str, Any]) -> Traits:

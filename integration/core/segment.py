@@ -12,8 +12,9 @@ from decimal import Decimal
 from typing import Any, Final
 
 from integration.core import exactjson
+from integration.core.kinds import CallType
 
-TYPES: Final = ("track", "identify", "page", "screen", "group", "alias")
+TYPES: Final = tuple(one.value for one in CallType)
 MOST_EVENT_BYTES: Final = 32 * 1024
 """What the specification allows one event to take, as JSON; its clients refuse larger ones before they send them."""
 MOST_EVENTS: Final = 5_000
@@ -25,6 +26,10 @@ _MOST_TIME: Final = 64
 _AHEAD: Final = timedelta(days=1)
 """What lies further in the future is a clock that can't be trusted."""
 _OF_VIEWS: Final = ("page", "screen")
+_CONTENT: Final = (
+    "type", "name", "user_id", "anonymous_id", "previous_id", "group_id", "properties", "traits", "context",
+)  # fmt: skip
+"""What an event is, beside its time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,19 @@ def read_call(kind: str | None, body: Any, received_at: datetime, fallback_id: C
     `kind` is the type that the address named, None where the body tells: a `batch`, or one event with its `type`.
     `received_at` knows its zone. `fallback_id` makes a message id where none can be told from the content.
     """
+    return _read(kind, body, lambda outer: _Reader(kind, outer, received_at, fallback_id))
+
+
+def read_past(body: Any, imported_at: datetime) -> Call:
+    """Read a call of the past, out of a file; never raises. As `read_call`, but that no time is made up.
+
+    An event needs a time that can be read and that is not to come: so what it is called without a `messageId` can
+    always be told from its content. What its clock was off is told by its own `receivedAt`, if it has one.
+    """
+    return _read(None, body, lambda outer: _PastReader(None, outer, imported_at, str))
+
+
+def _read(kind: str | None, body: Any, reader_of: "Callable[[Mapping[str, Any]], _Reader]") -> Call:
     if not isinstance(body, dict):
         return Call(refused=[Refusal(None, "The body is not a JSON object.")])
     batch = body.get("batch") if kind is None else None
@@ -67,7 +85,7 @@ def read_call(kind: str | None, body: Any, received_at: datetime, fallback_id: C
         return Call(refused=[Refusal(None, f"The batch holds more than {MOST_EVENTS:,} events: send fewer at once.")])
     else:
         messages, outer = batch, body
-    reader = _Reader(kind, outer, received_at, fallback_id)
+    reader = reader_of(outer)
     call = Call()
     for place, message in enumerate(messages):
         try:
@@ -84,11 +102,12 @@ class _Reader:
         self, kind: str | None, outer: Mapping[str, Any], received_at: datetime, fallback_id: Callable[[], str]
     ) -> None:
         self._kind = kind
-        self._sent_at = outer.get("sentAt")
+        self._outer = outer
+        self._sent_at = _moment(outer.get("sentAt"))
         around = outer.get("context")
         self._around: dict[str, Any] = around if isinstance(around, dict) else {}
         self._received_at = received_at.astimezone(UTC)
-        self._received = _stamp(self._received_at)
+        self._received = stamp(self._received_at)
         self._fallback_id = fallback_id
 
     def event(self, message: Any) -> dict[str, Any]:
@@ -102,33 +121,54 @@ class _Reader:
         context = {**self._around, **_object(message, "context")}
         ids = {name: _text(message, name, _MOST_ID) for name in ("userId", "anonymousId", "previousId", "groupId")}
         _check_who(kind, ids)
-        sent_at, original = _moment(message.get("sentAt") or self._sent_at), _original(message)
-        message_id = _text(message, "messageId", _MOST_ID) or self._made_id(kind, message, original)
-        return {
-            "id": f"product:{message_id}",
-            "message_id": message_id,
+        own = message.get("sentAt")
+        sent_at, original = _moment(own) if own else self._sent_at, _original(message)
+        event = {
+            "id": "",
+            "message_id": _text(message, "messageId", _MOST_ID),
             "type": kind,
             "name": _name(kind, message),
             "user_id": ids["userId"],
             "anonymous_id": ids["anonymousId"],
             "previous_id": ids["previousId"],
             "group_id": ids["groupId"],
-            "time": _stamp(corrected(original, sent_at, self._received_at)),
+            "time": stamp(self._time(message, original, sent_at)),
             "received_at": self._received,
-            "sent_at": _stamp(sent_at) if sent_at is not None else None,
-            "original_time": _stamp(original) if original is not None else None,
+            "sent_at": stamp(sent_at) if sent_at is not None else None,
+            "original_time": stamp(original) if original is not None else None,
             "properties": _properties(kind, message),
             "traits": _traits(kind, message, context),
             "context": context,
         }
+        if event["message_id"] is None:
+            event["message_id"] = self._fallback_id() if original is None else _made_id(event, original)
+        event["id"] = f"product:{event['message_id']}"
+        return event
 
-    def _made_id(self, kind: str, message: Mapping[str, Any], original: datetime | None) -> str:
+    def _time(self, _message: Mapping[str, Any], original: datetime | None, sent_at: datetime | None) -> datetime:
+        return corrected(original, sent_at, self._received_at)
+
+
+class _PastReader(_Reader):
+    """The same for events that were not sent to us when they happened."""
+
+    def _time(self, message: Mapping[str, Any], original: datetime | None, sent_at: datetime | None) -> datetime:
         if original is None:
-            return self._fallback_id()
-        # Sent again, it is the same but for the time of sending. Without a time of its own, two that are alike may
-        # well be two.
-        content = {name: value for name, value in message.items() if name not in ("sentAt", "type", "writeKey")}
-        return hashlib.blake2b(exactjson.dumps([kind, content]), digest_size=16).hexdigest()
+            raise _RefusedError("An event of the past needs a timestamp, as ISO 8601.")
+        received_at = _moment(message.get("receivedAt") or self._outer.get("receivedAt"))
+        time = original if received_at is None else corrected(original, sent_at, received_at)
+        if time > self._received_at + _AHEAD:
+            raise _RefusedError("The time of the event is still to come.")
+        return time
+
+
+def _made_id(event: Mapping[str, Any], original: datetime) -> str:
+    """Return an id that is a function of what happened, and when: told again, in whatever form, it is the same.
+
+    Without a time of its own there is none: two that are alike may well be two.
+    """
+    content = {name: event[name] for name in _CONTENT} | {"at": original.isoformat()}
+    return hashlib.blake2b(exactjson.dumps(content, sort_keys=True), digest_size=16).hexdigest()
 
 
 def corrected(original: datetime | None, sent_at: datetime | None, received_at: datetime) -> datetime:
@@ -222,16 +262,16 @@ def _original(message: Mapping[str, Any]) -> datetime | None:
 
 
 def _moment(value: Any) -> datetime | None:
-    """Read ISO 8601 (without a zone: UTC); None for anything else."""
+    """Read ISO 8601 (without a zone, or with the word UTC for one: UTC); None for anything else."""
     if not isinstance(value, str) or len(value) > _MOST_TIME:
         return None
     try:
-        moment = datetime.fromisoformat(value.strip().upper())
+        moment = datetime.fromisoformat(value.strip().upper().removesuffix(" UTC"))
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
         return None
 
 
-def _stamp(moment: datetime) -> str:
-    # To the millisecond, always: so their order is that of their texts.
+def stamp(moment: datetime) -> str:
+    """Write a time in UTC as the events have it: to the millisecond, always, so their order is that of their texts."""
     return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"

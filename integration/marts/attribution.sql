@@ -46,7 +46,11 @@ came AS (
     WHERE t."time" < d.createddate
 ),
 decayed AS (
-    SELECT *, CASE WHEN seconds > 60480000 THEN 0.0 ELSE pow(2.0, -seconds / 604800.0) END AS remains FROM came
+    SELECT
+        *,
+        CASE WHEN seconds > 100 * {seconds:half_life_days} THEN 0.0 ELSE pow(2.0, -seconds / {seconds:half_life_days}.0) END
+            AS remains
+    FROM came
 ),
 shared AS (
     SELECT *, remains / sum(remains) OVER (PARTITION BY opportunity_id) AS share FROM decayed

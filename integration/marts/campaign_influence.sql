@@ -1,4 +1,5 @@
--- The campaigns that people with a role in an opportunity became members of in the 30 days before it was created.
+-- The campaigns that people with a role in an opportunity became members of in the days before it was created (30, unless set
+-- otherwise).
 -- A membership counts from when it was made; one that a lead brought into its conversion is the contact's.
 WITH deals AS (
     SELECT o.id, o.accountid, o.amount, o.createddate, o.iswon, o.isclosed
@@ -41,7 +42,7 @@ counted AS (
     JOIN {salesforce.campaignmember} AS m ON m.id = b.member_id
     WHERE NOT m.is_deleted
         AND m.createddate <= d.createddate
-        AND epoch(d.createddate) - epoch(m.createddate) <= 2592000
+        AND epoch(d.createddate) - epoch(m.createddate) <= {seconds:influence_days}
 )
 SELECT
     opportunity_id,

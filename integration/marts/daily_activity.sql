@@ -7,5 +7,5 @@ SELECT
     min("time") AS first_at,
     max("time") AS last_at
 FROM events
-WHERE origin = 'product' AND {among:user_id} AND name NOT IN ('Identified', 'Group Joined', 'Alias Created')
+WHERE origin = 'product' AND {among:user_id} AND name NOT IN {calls}
 GROUP BY 1, 2, 3

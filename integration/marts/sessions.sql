@@ -12,7 +12,7 @@ WITH seen AS (
         properties->>'$.context.page.url' AS landing_page,
         row_number() OVER (PARTITION BY user_id ORDER BY "time", event_id) AS place
     FROM events
-    WHERE origin = 'product' AND {among:user_id} AND name NOT IN ('Identified', 'Group Joined', 'Alias Created')
+    WHERE origin = 'product' AND {among:user_id} AND name NOT IN {calls}
 ),
 told AS (
     SELECT

@@ -1,4 +1,5 @@
 -- Accounts with all that belong to them, by the topmost parent: people in deals, opportunities, and amounts.
+-- Picture: bars of people_in_deals, opportunities, open_amount, won_amount by account
 WITH RECURSIVE above AS (
     SELECT id, id AS root_id, parentid, 0 AS steps FROM salesforce.account WHERE NOT is_deleted
     UNION ALL

@@ -1,4 +1,5 @@
 -- Live accounts with their people, open opportunities and last activity, the largest open amount first.
+-- Picture: bars of people, open_opportunities, open_amount by account
 WITH active AS (
     SELECT account_id, max("time") FILTER (object IN ('Task', 'Event')) AS last_activity, max("time") AS last_event
     FROM events

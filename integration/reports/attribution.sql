@@ -1,4 +1,5 @@
 -- What opportunities are owed to: won amounts by channel and campaign, as five models of attribution share them out.
+-- Picture: bars of won_amount_first, won_amount_last, won_amount_linear, won_amount_position by channel, campaign, others added up
 WITH summed AS (
     SELECT
         channel,

@@ -1,4 +1,5 @@
--- Campaigns of the 30 days before opportunities: each counts whole for every campaign that its people were in.
+-- Campaigns of the days before opportunities (attribution.influence_days): each of these counts whole for all of them.
+-- Picture: bars of opportunities, won, amount, won_amount by campaign
 SELECT
     coalesce(c.name, i.campaign_id) AS campaign,
     i.campaign_id,

@@ -1,10 +1,14 @@
--- Campaigns: visits, people, sign-ups, and what the accounts of those who came by them have won; each account once.
+-- Campaigns: visits, people, sign-ups, and what the accounts of those who came by them pay and have won.
+-- Picture: bars of people, sign_ups, arr_by_account, won_amount by campaign
 WITH signed_up AS (
-    SELECT DISTINCT user_id FROM events
-    WHERE origin = 'product' AND name IN ('Sign Up', 'Signed Up', 'User Signed Up')
+    SELECT DISTINCT user_id FROM touchpoints WHERE kind = 'sign-up'
+),
+worth AS (
+    SELECT account_id, {accounts.sfdc_account_arr:DECIMAL} AS arr, sfdc_opportunity_won_count AS won, sfdc_opportunity_won_amount AS won_amount
+    FROM accounts
 ),
 came AS (
-    SELECT coalesce(utm_campaign, '(none)') AS campaign, user_id, count(*) AS visits FROM touches GROUP BY 1, 2
+    SELECT coalesce(utm_campaign, '(' || channel || ')') AS campaign, user_id, count(*) AS visits FROM touches GROUP BY 1, 2
 ),
 people AS (
     SELECT c.campaign, c.user_id, c.visits, s.user_id AS signed_up, u.account_id
@@ -13,13 +17,13 @@ people AS (
     LEFT JOIN users AS u ON u.user_id = c.user_id
 ),
 by_account AS (
-    SELECT DISTINCT campaign, account_id FROM people WHERE account_id IS NOT NULL
+    SELECT campaign, account_id, count(*) AS people FROM people WHERE account_id IS NOT NULL GROUP BY campaign, account_id
 ),
-won AS (
-    SELECT b.campaign, count(*) AS accounts, sum(CASE WHEN a.sfdc_opportunity_won_count > 0 THEN 1 ELSE 0 END) AS paying,
-        sum(a.sfdc_opportunity_won_amount) AS amount
+bought AS (
+    SELECT b.campaign, count(*) AS accounts, sum(CASE WHEN w.won > 0 THEN 1 ELSE 0 END) AS won, sum(w.won_amount) AS won_amount,
+        sum(w.arr) AS arr, sum(w.arr * b.people) AS arr_by_person
     FROM by_account AS b
-    JOIN accounts AS a ON a.account_id = b.account_id
+    JOIN worth AS w ON w.account_id = b.account_id
     GROUP BY b.campaign
 ),
 counted AS (
@@ -30,9 +34,11 @@ SELECT
     c.visits::BIGINT AS visits,
     c.people,
     c.sign_ups,
-    coalesce(w.accounts, 0) AS accounts,
-    coalesce(w.paying, 0)::BIGINT AS accounts_that_won,
-    coalesce(w.amount, 0) AS won_amount
+    coalesce(b.accounts, 0) AS accounts,
+    coalesce(b.won, 0)::BIGINT AS accounts_that_won,
+    coalesce(b.won_amount, 0) AS won_amount,
+    b.arr AS arr_by_account,
+    b.arr_by_person
 FROM counted AS c
-LEFT JOIN won AS w ON w.campaign = c.campaign
-ORDER BY won_amount DESC, people DESC, campaign
+LEFT JOIN bought AS b ON b.campaign = c.campaign
+ORDER BY CASE WHEN c.campaign LIKE '(%' THEN 1 ELSE 0 END, won_amount DESC, people DESC, campaign

@@ -1,4 +1,5 @@
 -- Which fields change most: all changes that are known, those of the last 30 days, and in how many records.
+-- Picture: bars of changes, last_30_days, records by object, field
 SELECT
     object,
     field,

@@ -1,4 +1,5 @@
 -- Events of each of the last 30 days (UTC), the changes in them, and how many people they are about.
+-- Picture: lines of events, changed_fields, people over day
 WITH ones AS (
     SELECT 0 AS n UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3 UNION ALL SELECT 4
     UNION ALL SELECT 5 UNION ALL SELECT 6 UNION ALL SELECT 7 UNION ALL SELECT 8 UNION ALL SELECT 9

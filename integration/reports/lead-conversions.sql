@@ -1,4 +1,5 @@
 -- What became of leads, by their source: conversions, and the accounts and opportunities that these led to.
+-- Picture: bars of leads, converted, opportunities, won by lead_source, others added up
 WITH leads AS (
     SELECT
         coalesce(l.leadsource, '(unknown)') AS lead_source,

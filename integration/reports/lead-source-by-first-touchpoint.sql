@@ -1,12 +1,14 @@
 -- Who says that people came, by how they first made themselves known; outbound people have often not done so yet.
+-- Picture: stacks of people by lead_source, first_touchpoint, others added up
 WITH people AS (
     SELECT
         coalesce(f.lead_source, '(unknown)') AS lead_source,
+        coalesce(f.lead_source_origin, '(unknown)') AS origin,
         f.is_outbound,
         CASE
-            WHEN f.first_touchpoint_kind = 'sign-up' THEN 'Sign-up'
             WHEN f.first_touchpoint_kind IS NULL THEN '(uncategorised)'
-            ELSE coalesce(c.name, f.first_campaign_id)
+            WHEN f.first_touchpoint_kind = 'campaign' THEN coalesce(c.name, f.first_campaign_id)
+            ELSE upper(substr(f.first_touchpoint_kind, 1, 1)) || substr(f.first_touchpoint_kind, 2)
         END AS first_touchpoint,
         u.account_id
     FROM first_touchpoints AS f
@@ -19,6 +21,7 @@ won AS (
 )
 SELECT
     p.lead_source,
+    p.origin,
     p.is_outbound,
     p.first_touchpoint,
     count(*) AS people,
@@ -26,5 +29,5 @@ SELECT
     count(DISTINCT w.account_id) AS accounts_that_won
 FROM people AS p
 LEFT JOIN won AS w ON w.account_id = p.account_id
-GROUP BY 1, 2, 3
+GROUP BY 1, 2, 3, 4
 ORDER BY people DESC, lead_source, first_touchpoint

@@ -1,4 +1,5 @@
 -- Live people who came in the last 30 days, the newest first, with how they came and their account.
+-- Picture: none, people are listed one by one
 SELECT
     u.user_id,
     u.first_seen,

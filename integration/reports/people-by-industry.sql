@@ -1,4 +1,5 @@
 -- People by the industry of their account, with the open amount of these accounts: each account counts once.
+-- Picture: bars of people, accounts, open_amount by industry, others added up
 WITH people AS (
     SELECT account_id, count(*) AS people FROM users WHERE NOT is_deleted GROUP BY account_id
 )

@@ -1,4 +1,5 @@
 -- Open opportunities by stage: how many, their amount, and how many should have closed by today.
+-- Picture: bars of opportunities, amount, overdue by stage, others added up
 SELECT
     coalesce(stagename, '(unknown)') AS stage,
     count(*) AS opportunities,

@@ -1,4 +1,5 @@
 -- How long opportunities stay in each stage, in days, as far as the changes of their stage are known.
+-- Picture: bars of times_entered, days_on_average, days_median, in_it_now by stage
 SELECT
     coalesce(s.stage, '(unknown)') AS stage,
     count(*) AS times_entered,

@@ -6,14 +6,18 @@ not work out the others again.
 """
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.resources import files
+from itertools import takewhile
 from typing import Final
 
 from integration.core.columns import Column, ColumnType
-from integration.store import tables
-from integration.store.markers import Reads, rendered
+from integration.store import reached, tables
+from integration.store.attribution import Attribution
+from integration.store.markers import DEFAULT, Reads, rendered
 from integration.store.projection import Shape
 
 PERSON: Final = "person"
@@ -37,6 +41,8 @@ class Mart:
     """Object -> the raw columns that it is worked out from."""
     begins_with: Sequence[str] = ()
     """The kinds of which all keys together reach every row; the first of `stale` where none is named."""
+    has_pseudonyms: bool = False
+    """Whether its SELECT gives accounts, which Pseudonyms.rows turns into its rows."""
 
     @property
     def columns(self) -> Sequence[Column]:
@@ -44,31 +50,42 @@ class Mart:
         return tables.FIXED[self.name]
 
     @property
+    def sentence(self) -> str:
+        """What its rows tell."""
+        comment = " ".join(line.removeprefix("-- ") for line in takewhile(_is_comment, _sql(self.name).splitlines()))
+        return re.split(r"(?<=\.) (?=[A-Z])", comment, maxsplit=1)[0]
+
+    @property
     def whole(self) -> Sequence[str]:
         """The kinds of which all keys are to be noted as stale where the mart is to be made anew."""
         return self.begins_with or (next(iter(self.stale)),)
 
-    def everything(self, shape: Shape) -> str:
+    def everything(self, shape: Shape, rules: Attribution = DEFAULT) -> str:
         """Return the SELECT of all its rows."""
-        return rendered(self._sql, self.reads, shape.columns)
+        return rendered(_sql(self.name), self.reads, shape.columns, rules=rules)
 
-    def some(self, shape: Shape) -> tuple[str, int]:
+    def some(self, shape: Shape, rules: Attribution = DEFAULT) -> tuple[str, int]:
         """Return the SELECT of the rows of some keys, and how many times it takes the list of these as parameter."""
-        sql = rendered(self._sql, self.reads, shape.columns, "{column} = any(?)")
+        sql = rendered(_sql(self.name), self.reads, shape.columns, "{column} = any(?)", rules)
         return sql, sql.count("= any(?)")
 
-    def reached(self, kind: str, shape: Shape) -> str:
+    def reached(self, kind: str, shape: Shape, rules: Attribution = DEFAULT) -> str:
         """Return SAME, or the SELECT of the keys that stale keys of a kind reach."""
-        return rendered(self.stale[kind], self.reads, shape.columns)
+        return rendered(self.stale[kind], self.reads, shape.columns, rules=rules)
 
-    def fingerprint(self, shape: Shape) -> str:
+    def fingerprint(self, shape: Shape, rules: Attribution = DEFAULT) -> str:
         """Return what is another when the mart is worked out in another way, or from other columns."""
-        told = f"{self.everything(shape)} {[(c.name, c.type) for c in self.columns]}"
+        told = f"{self.everything(shape, rules)} {[(c.name, c.type) for c in self.columns]}"
         return hashlib.blake2b(told.encode(), digest_size=12).hexdigest()
 
-    @property
-    def _sql(self) -> str:
-        return files("integration").joinpath("marts", f"{self.name}.sql").read_text("utf-8")
+
+def _is_comment(line: str) -> bool:
+    return line.startswith("-- ")
+
+
+@cache
+def _sql(name: str) -> str:
+    return files("integration").joinpath("marts", f"{name}.sql").read_text("utf-8")
 
 
 _ALL_PEOPLE: Final = {PERSON: SAME}
@@ -105,70 +122,28 @@ _LEAD: Final = [
     _CREATED,
 ]
 _CONTACT: Final = [*_texts("id", "accountid", "leadsource"), _CREATED, _DELETED]
-
-_OF_PEOPLE: Final = """
-    SELECT r.opportunityid AS key
-    FROM {{salesforce.opportunitycontactrole}} AS r
-    JOIN identities AS i ON i.alias = r.contactid
-    WHERE {people}
-    UNION
-    SELECT o.id AS key
-    FROM {{salesforce.opportunity}} AS o
-    JOIN headrace.memberships AS m ON m.target_id = o.accountid
-    JOIN identities AS i ON i.alias = m.alias
-    WHERE {people}"""
-"""The opportunities of people: in which they have a role, and of the accounts to which they have ever belonged."""
-_OF_USERS: Final = _OF_PEOPLE.format(people="i.user_id = any(?)")
-_OF_RECORDS: Final = _OF_PEOPLE.format(
-    people="i.user_id IN (SELECT a.user_id FROM identities AS a WHERE a.alias = any(?))"
-)
-_OF_ROLES: Final = "SELECT r.opportunityid AS key FROM {salesforce.opportunitycontactrole} AS r WHERE r.id = any(?)"
-_OF_MEMBERS: Final = """
-    SELECT r.opportunityid AS key
-    FROM {salesforce.campaignmember} AS m
-    JOIN {salesforce.opportunitycontactrole} AS r ON r.contactid = m.contactid
-    WHERE m.id = any(?)
-    UNION
-    SELECT r.opportunityid AS key
-    FROM {salesforce.campaignmember} AS m
-    JOIN {salesforce.lead} AS l ON l.id = m.leadid
-    JOIN {salesforce.opportunitycontactrole} AS r ON r.contactid = l.convertedcontactid
-    WHERE m.id = any(?)
-    UNION
-    SELECT c.opportunity_id AS key FROM campaign_influence AS c WHERE c.member_id = any(?)"""
-"""The last lines of this and others tell whose rows a record made before it was changed."""
-_OF_CONVERTED: Final = """
-    SELECT r.opportunityid AS key
-    FROM {salesforce.lead} AS l
-    JOIN {salesforce.opportunitycontactrole} AS r ON r.contactid = l.convertedcontactid
-    WHERE l.id = any(?)
-    UNION
-    SELECT c.opportunity_id AS key
-    FROM {salesforce.campaignmember} AS m
-    JOIN campaign_influence AS c ON c.member_id = m.id
-    WHERE m.leadid = any(?)"""
-_OF_SOURCES: Final = """
-    SELECT l.convertedopportunityid AS key FROM {salesforce.lead} AS l WHERE l.id = any(?)
-    UNION
-    SELECT s.opportunity_id AS key FROM opportunity_source AS s WHERE s.lead_id = any(?)"""
-_OF_ACCOUNTS: Final = """
-    SELECT o.id AS key
-    FROM {salesforce.opportunity} AS o
-    JOIN headrace.memberships AS m ON m.target_id = o.accountid
-    WHERE m.alias = any(?)"""
-_OF_LEADS_MEMBERS: Final = """
-    SELECT l.convertedopportunityid AS key
-    FROM {salesforce.campaignmember} AS m
-    JOIN {salesforce.lead} AS l ON l.id = m.leadid
-    WHERE m.id = any(?)"""
-_OF_RESPONDED: Final = """
-    SELECT i.user_id AS key
-    FROM {salesforce.campaignmember} AS m
-    JOIN identities AS i ON i.alias = coalesce(m.contactid, m.leadid)
-    WHERE m.id = any(?)
-    UNION
-    SELECT t.user_id AS key FROM touchpoints AS t WHERE t.touchpoint_id = any(?)"""
-_OF_ALIASES: Final = "SELECT i.user_id AS key FROM identities AS i WHERE i.alias = any(?)"
+_ACCOUNT: Final = _texts("id", "masterrecordid")
+_SPAN: Final = [
+    *_texts("id", "accountid", "ownerid", "stagename"),
+    Column("amount", ColumnType.DECIMAL),
+    Column("closedate", ColumnType.DATE),
+    _CREATED,
+    _DELETED,
+    Column("isclosed", ColumnType.BOOLEAN),
+    Column("iswon", ColumnType.BOOLEAN),
+]
+_ACTIVITY: Final = [*_texts("id", "whoid"), Column("activitydate", ColumnType.DATE), _CREATED, _DELETED]
+_TASK: Final = [
+    *_ACTIVITY,
+    *_texts("type", "tasksubtype", "subject"),
+    Column("completeddatetime", ColumnType.TIMESTAMP),
+    Column("isclosed", ColumnType.BOOLEAN),
+]
+_EVENT: Final = [
+    *_ACTIVITY,
+    Column("startdatetime", ColumnType.TIMESTAMP),
+    Column("activitydatetime", ColumnType.TIMESTAMP),
+]
 
 MARTS: Sequence[Mart] = (
     Mart("sessions", "user_id", _ALL_PEOPLE),
@@ -180,15 +155,16 @@ MARTS: Sequence[Mart] = (
         _BY_RECORD,
         reads={"Opportunity": [*_texts("id", "stagename"), _CREATED]},
     ),
+    Mart("opportunity_spans", "opportunity_id", _BY_RECORD, reads={"Opportunity": _SPAN}),
     Mart(
         "attribution",
         "opportunity_id",
         {
             "Opportunity": SAME,
-            "OpportunityContactRole": _OF_ROLES,
-            "Contact": _OF_RECORDS,
-            "Lead": _OF_RECORDS,
-            PERSON: _OF_USERS,
+            "OpportunityContactRole": reached.OF_ROLES,
+            "Contact": reached.OF_RECORDS,
+            "Lead": reached.OF_RECORDS,
+            PERSON: reached.OF_USERS,
         },
         reads={"Opportunity": _DEAL, "OpportunityContactRole": _ROLE},
     ),
@@ -197,9 +173,9 @@ MARTS: Sequence[Mart] = (
         "opportunity_id",
         {
             "Opportunity": SAME,
-            "OpportunityContactRole": _OF_ROLES,
-            "CampaignMember": _OF_MEMBERS,
-            "Lead": _OF_CONVERTED,
+            "OpportunityContactRole": reached.OF_ROLES,
+            "CampaignMember": reached.OF_MEMBERS,
+            "Lead": reached.OF_CONVERTED,
         },
         reads={"Opportunity": _DEAL, "OpportunityContactRole": _ROLE, "CampaignMember": _MEMBER, "Lead": _LEAD},
     ),
@@ -208,22 +184,80 @@ MARTS: Sequence[Mart] = (
         "opportunity_id",
         {
             "Opportunity": SAME,
-            "Lead": _OF_SOURCES,
-            "Contact": _OF_ACCOUNTS,
-            "CampaignMember": _OF_LEADS_MEMBERS,
+            "Lead": reached.OF_SOURCES,
+            "Contact": reached.OF_ACCOUNTS,
+            "Account": reached.OF_MERGED,
+            "CampaignMember": reached.OF_LEADS_MEMBERS,
         },
-        reads={"Opportunity": _DEAL, "Lead": _LEAD, "Contact": _CONTACT, "CampaignMember": _MEMBER},
+        reads={
+            "Opportunity": _DEAL,
+            "Lead": _LEAD,
+            "Contact": _CONTACT,
+            "Account": _ACCOUNT,
+            "CampaignMember": _MEMBER,
+        },
     ),
     Mart(
         "touchpoints",
         "user_id",
-        {PERSON: SAME, "CampaignMember": _OF_RESPONDED, "Contact": _OF_ALIASES, "Lead": _OF_ALIASES},
-        reads={"CampaignMember": _MEMBER},
-        begins_with=(PERSON, "CampaignMember"),
+        {
+            PERSON: SAME,
+            "CampaignMember": reached.OF_RESPONDED,
+            "Task": reached.OF_TASKS,
+            "Event": reached.OF_EVENTS,
+            "Contact": reached.OF_ALIASES,
+            "Lead": reached.OF_ALIASES,
+        },
+        reads={"CampaignMember": _MEMBER, "Task": _TASK, "Event": _EVENT},
+        begins_with=(PERSON, "CampaignMember", "Task", "Event"),
+    ),
+    Mart(
+        "headrace.lead_accounts",
+        "lead_id",
+        {"Lead": SAME, "Account": reached.OF_SAME_COMPANY, "Contact": reached.OF_SAME_MAIL},
+        reads={
+            "Lead": [*_texts("id", "email", "company"), Column("isconverted", ColumnType.BOOLEAN), _DELETED],
+            "Account": [*_texts("id", "name", "website"), _DELETED],
+            "Contact": [*_texts("id", "accountid", "email"), _DELETED],
+        },
+    ),
+    Mart(
+        "headrace.pseudonyms",
+        "account_id",
+        {"Account": SAME},
+        reads={"Account": [*_texts("id", "industry"), Column("numberofemployees", ColumnType.INTEGER), _DELETED]},
+        has_pseudonyms=True,
     ),
 )
 """All marts, each behind those that it is worked out from."""
 
 
+SHOWN: Final = tuple(mart for mart in MARTS if "." not in mart.name)
+"""Those that are tables for people; views show the others, or parts of them."""
 KINDS: Final = frozenset(kind for mart in MARTS for kind in mart.stale)
 """What stale keys can be of."""
+
+
+_TELLING: Final = ("email", "accountid")
+"""Fields that say who a record is of, and to which account a person belongs."""
+
+
+def _looked_at() -> dict[str, frozenset[str]]:
+    fields: dict[str, set[str]] = {name: {*_TELLING} for name in ("Contact", "Lead")}
+    for mart in MARTS:
+        for name, columns in mart.reads.items():
+            fields.setdefault(name, set()).update(column.name for column in columns)
+    return {name: frozenset(those) for name, those in fields.items()}
+
+
+FIELDS: Final[Mapping[str, frozenset[str]]] = _looked_at()
+"""Object -> its fields, in small letters, by which any mart may become another."""
+
+
+def full_shape() -> Shape:
+    """Return the shape of an org that has every raw column that a mart looks for."""
+    columns: dict[str, set[str]] = {}
+    for mart in SHOWN:
+        for name, looked_for in mart.reads.items():
+            columns.setdefault(name, set()).update(column.name for column in looked_for)
+    return Shape({name: frozenset(names) for name, names in columns.items()})

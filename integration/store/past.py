@@ -4,7 +4,7 @@ All of it is worked out backwards from what is there now: a value is what the la
 first change after took away; what never changed is as it is. Values are text, in the forms that `changes` has.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from integration.core.catalog import BOOKKEEPING
 from integration.core.columns import ColumnType
@@ -22,7 +22,29 @@ def record_values_view(shape: Shape) -> str:
     present = [_present(name, kept, shape) for name, kept in shape.kept.items() if kept and name in shape.columns]
     if not present:
         return _NOTHING
-    return f"WITH raw AS ({' UNION ALL '.join(present)}), {_AS_TEXT}, {_INTERVALS} {_ANSWER}"
+    return _values(present, "record_id IS NOT NULL", "true")
+
+
+def values_of(object_name: str, fields: Mapping[str, ColumnType], raw: str, records: str) -> str:
+    """Return the SELECT of those rows of `record_values` that are of some fields of some records; no others are looked
+    at. The fields go by their API names, and `property` is the same name.
+
+    `raw` is the raw table behind FROM, with `createddate` and a column of each field's type; `records` the SELECT of
+    the ids.
+    """
+    present = [
+        f"SELECT {literal(object_name)} AS object, r.id AS record_id, {literal(name)} AS field, "
+        f"{literal(name)} AS property, {literal(kind)} AS type, {_written(Kept(0, name.lower(), kind))} AS value, "
+        f"r.createddate AS since FROM {raw} AS r WHERE r.id IN ({records})"
+        for name, kind in fields.items()
+    ]
+    among = f"record_id IN ({records})"
+    return _values(present, among, f"c.{among} AND c.field IN ({', '.join(map(literal, fields))})")
+
+
+def _values(present: Sequence[str], lives: str, changes: str) -> str:
+    intervals = _INTERVALS.format(lives=lives, changes=changes)
+    return f"WITH raw AS ({' UNION ALL '.join(present)}), {_AS_TEXT}, {intervals} {_ANSWER}"
 
 
 def user_records_view(shape: Shape) -> str:
@@ -128,6 +150,7 @@ ends AS (
         CASE WHEN c.origin = 'history' THEN 0 ELSE 1 END AS is_seen, c.event_id
     FROM changes AS c
     CROSS JOIN (SELECT 1 AS way UNION ALL SELECT -1 AS way) AS w
+    WHERE {{changes}}
 ),
 summed AS (
     SELECT record_id, field, "time", value, sum(way) AS more, max(is_seen) AS is_seen, max(event_id) AS told_by
@@ -170,7 +193,7 @@ lived AS (
         END) AS turned_before,
         max(CASE WHEN n.next_time IS NULL AND n."time" <= l."time" THEN l."time" END) AS turned_after
     FROM neighbours AS n
-    LEFT JOIN (SELECT record_id, "time" FROM events WHERE record_id IS NOT NULL AND {_LIFE}) AS l
+    LEFT JOIN (SELECT record_id, "time" FROM events WHERE {{lives}} AND {_LIFE}) AS l
         ON l.record_id = n.record_id
     GROUP BY n.record_id, n.field, n."time", n.value, n.old_value, n.last_time, n.next_time
 ),

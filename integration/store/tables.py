@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.resources import files
 
 from integration.core.columns import Column, ColumnType
+from integration.core.rows import TOLD_AROUND
 from integration.store import past, usage
-from integration.store.markers import Reads, rendered
+from integration.store.attribution import Attribution
+from integration.store.markers import DEFAULT, Reads, rendered
 from integration.store.projection import Shape, accounts_view
 from integration.store.quoting import literal
+from integration.store.worth import worth
 
 SCHEMA_VERSION = 1
 """Raised when a table below changes in a way that an older headrace could not read."""
@@ -133,6 +136,25 @@ META: Sequence[Column] = _texts("key", "value")
 STALE: Sequence[Column] = (*_texts("kind", "key"), *_times("since"))
 """Keys that the marts are to be worked out anew for (integration.store.marts). One may stand there more than once."""
 
+MEMBERS: Sequence[Column] = (
+    *_texts("kind", "name", "subject", "member_id", "value"), Column("score", ColumnType.DECIMAL, scale=4),
+    *_times("since", "until"), *_texts("version"), Column("reasons", ColumnType.JSON), *_texts("ended_because"),
+)  # fmt: skip
+"""Of whom a definition was true from when until when; `until` is null while it is. `value` is the stage of a journey,
+the arm of a cohort or the state of a health, `score` the confidence of a persona or the score of a health."""
+DEFINITIONS: Sequence[Column] = (
+    *_texts("kind", "name", "version", "title"), *_times("since", "until"), Column("body", ColumnType.JSON),
+    *_times("run_at"), *_numbers("size"), *_texts("problem", "notice"),
+)  # fmt: skip
+"""Each version of each definition, what came of its last run, and what is to be known of it."""
+CONTRIBUTIONS: Sequence[Column] = (
+    *_texts("score_id", "health", "account_id", "metric"),
+    Column("contribution", ColumnType.DECIMAL, scale=4), Column("most", ColumnType.DECIMAL, scale=4),
+)  # fmt: skip
+"""What each metric adds to the health of an account now, and what it can add."""
+LISTS: Sequence[Column] = _texts("list_name", "kind", "value")
+"""Who stands on the lists that audiences leave out: e-mails, ids and domains, by their kind."""
+
 _WAYS: Sequence[Column] = _texts(
     "utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content", "referrer", "landing_page"
 )
@@ -157,6 +179,11 @@ MARTS: Mapping[str, Sequence[Column]] = {
         *_texts("opportunity_id"), *_numbers("place"), *_texts("stage"), *_times("since", "until"),
         *_texts("stage_before"),
     ),
+    "opportunity_spans": (
+        *_texts("opportunity_id"), *_times("since", "until"), *_columns(ColumnType.DATE, "first_day", "last_day"),
+        *_texts("account_id", "owner_id", "stage"), Column("amount", ColumnType.DECIMAL),
+        Column("close_date", ColumnType.DATE), *_columns(ColumnType.BOOLEAN, "is_closed", "is_won"),
+    ),
     "attribution": (
         *_texts("opportunity_id", "account_id", "model", "touch_id", "user_id"), *_times("time"),
         *_texts("channel", "utm_source", "utm_medium", "utm_campaign"), Column("weight", ColumnType.DECIMAL, scale=6),
@@ -167,10 +194,16 @@ MARTS: Mapping[str, Sequence[Column]] = {
         *_numbers("days_before"), Column("has_responded", ColumnType.BOOLEAN), *_DEAL,
     ),
     "opportunity_source": (
-        *_texts("opportunity_id", "account_id", "opportunity_source", "source_rule", "lead_id", "lead_source"),
-        *_texts("own_lead_source", "outbound_contact_id"), *_times("outbound_at"), *_texts("primary_campaign_id"),
+        *_texts("opportunity_id", "account_id", "opportunity_source", "source_origin", "source_rule", "lead_id"),
+        *_texts("lead_source", "own_lead_source", "outbound_contact_id"), *_times("outbound_at"),
+        *_texts("primary_campaign_id"),
         *_DEAL,
     ),
+    "headrace.lead_accounts": (
+        *_texts("lead_id"), *_numbers("place"), *_texts("account_id", "how"),
+        Column("confidence", ColumnType.DECIMAL), *_numbers("candidates"),
+    ),
+    "headrace.pseudonyms": _texts("account_id", "pseudonym", "industry", "size"),
     "touchpoints": (
         *_texts("user_id"), *_numbers("place"), *_times("time"), *_texts("kind", "touchpoint_id", "campaign_id"),
     ),
@@ -197,6 +230,10 @@ FIXED: Mapping[str, Sequence[Column]] = {
     "headrace.sightings": SIGHTINGS,
     "headrace.meta": META,
     "headrace.stale": STALE,
+    "members": MEMBERS,
+    "definitions": DEFINITIONS,
+    "health_contributions": CONTRIBUTIONS,
+    "headrace.lists": LISTS,
     **MARTS,
 }
 """Every table that is there from the start."""
@@ -213,11 +250,20 @@ OF_THE_ORG: Mapping[str, Callable[[Shape], str]] = {
     "accounts": accounts_view,
     "record_values": past.record_values_view,
     "user_records": past.user_records_view,
-    "first_touchpoints": lambda shape: rendered(_file("first_touchpoints"), _FIRST_TOUCHPOINTS, shape.columns),
+    "account_health": lambda shape: _file("account_health").replace("{worth}", worth(shape)),
 }
 """Views that depend on which objects and fields there are, each before those that read it."""
+OF_THE_RULES: Mapping[str, Callable[[Shape, Attribution], str]] = {
+    "first_touchpoints": lambda shape, rules: rendered(
+        _file("first_touchpoints"), _FIRST_TOUCHPOINTS, shape.columns, rules=rules
+    ),
+}
+"""Views that depend on the rules of attribution besides: they are drawn with the marts."""
 VIEWS: Sequence[str] = (
-    *OF_THE_ORG, "user_values", "user_events", "user_touches", "attribution_summary", usage.VIEW,
+    *OF_THE_ORG, *OF_THE_RULES, "user_values", "user_events", "user_touches", "attribution_summary",
+    "pipeline_snapshot", "lead_account_guesses", "public_accounts", usage.VIEW,
+    "audience_members", "persona_members", "journey_stages", "cohort_members",
+    "account_health_history", "member_counts",
 )  # fmt: skip
 """Views of headrace's own; no event may take their names."""
 
@@ -226,6 +272,8 @@ def view_sql(name: str) -> str:
     """Return the SELECT of one of headrace's own views, as it is in a new store."""
     if name in OF_THE_ORG:
         return OF_THE_ORG[name](Shape())
+    if name in OF_THE_RULES:
+        return OF_THE_RULES[name](Shape(), DEFAULT)
     if name == usage.VIEW:
         return usage.usage_view(usage.Usage(), ())
     return _file(name)
@@ -236,22 +284,9 @@ def event_view(name: str) -> str:
     return f"SELECT * FROM events WHERE name = {literal(name)}"
 
 
-_TOLD_AROUND: Mapping[str, str] = {
-    "utm_source": "campaign.source",
-    "utm_medium": "campaign.medium",
-    "utm_campaign": "campaign.name",
-    "utm_term": "campaign.term",
-    "utm_content": "campaign.content",
-    "referrer": "page.referrer",
-    "page_url": "page.url",
-    "page_path": "page.path",
-}
-"""Where a product event says how somebody came: column of its view -> place in the context that its client sent."""
-
-
 def product_event_view(names: Iterable[str]) -> str:
     """Return the SELECT of the view of a product event: of all names that the view's own name stands for."""
-    around = (f"properties->>'$.context.{place}' AS {column}" for column, place in _TOLD_AROUND.items())
+    around = (f"properties->>'$.context.{place}' AS {column}" for column, place in TOLD_AROUND.items())
     listed = ", ".join(literal(name) for name in sorted(names))
     return f"SELECT *, {', '.join(around)} FROM events WHERE name IN ({listed})"
 

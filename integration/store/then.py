@@ -33,7 +33,7 @@ def users_as_of(time: str, asked: Sequence[Asked]) -> str:
         f"max(CASE WHEN object = {literal(name)} THEN record_id END) AS {column}" for name, column in _RECORDS.items()
     )
     holds = f"(since IS NULL OR since <= {moment}) AND (until IS NULL OR {moment} < until)"
-    told = f"SELECT user_id, {_side_by_side(asked)} FROM user_values WHERE {_among(asked)} AND {holds} GROUP BY user_id"
+    told = f"SELECT user_id, {side_by_side(asked)} FROM user_values WHERE {among(asked)} AND {holds} GROUP BY user_id"
     columns = ["u.user_id", "u.identity", *(f"r.{column}" for column in _RECORDS.values()), *_shown(asked)]
     return (
         f"SELECT {', '.join(columns)} FROM users AS u "
@@ -47,9 +47,9 @@ def users_at_events(asked: Sequence[Asked], name: str | None = None) -> str:
     """Return the SELECT of one row for each product event (of this name), with these properties of its person then."""
     these = "origin = 'product'" + ("" if name is None else f" AND name = {literal(name)}")
     told = (
-        f"SELECT e.event_id, {_side_by_side(asked)} "
+        f"SELECT e.event_id, {side_by_side(asked)} "
         f'FROM (SELECT event_id, user_id, "time" FROM events WHERE {these}) AS e '
-        f"JOIN (SELECT * FROM user_values WHERE {_among(asked)}) AS v ON v.user_id = e.user_id "
+        f"JOIN (SELECT * FROM user_values WHERE {among(asked)}) AS v ON v.user_id = e.user_id "
         'WHERE (v.since IS NULL OR v.since <= e."time") AND (v.until IS NULL OR e."time" < v.until) '
         "GROUP BY e.event_id"
     )
@@ -60,11 +60,13 @@ def users_at_events(asked: Sequence[Asked], name: str | None = None) -> str:
     )
 
 
-def _among(asked: Sequence[Asked]) -> str:
+def among(asked: Sequence[Asked]) -> str:
+    """Return the condition that a row of values is of one of these properties."""
     return f"property IN ({', '.join(literal(one.property) for one in asked)})"
 
 
-def _side_by_side(asked: Sequence[Asked]) -> str:
+def side_by_side(asked: Sequence[Asked]) -> str:
+    """Return these properties as columns of text, of rows that are grouped by whom they are of."""
     return ", ".join(
         f"max(CASE WHEN property = {literal(one.property)} THEN value END) AS {identifier(one.property)}"
         for one in asked
@@ -72,11 +74,11 @@ def _side_by_side(asked: Sequence[Asked]) -> str:
 
 
 def _shown(asked: Sequence[Asked]) -> list[str]:
-    return [f"{_typed(one)} AS {identifier(one.property)}" for one in asked]
+    return [f"{typed(one)} AS {identifier(one.property)}" for one in asked]
 
 
-def _typed(one: Asked) -> str:
-    """Return the value in its type; text from before a field had this type, and that is nothing of it, is null."""
+def typed(one: Asked) -> str:
+    """Return the value of `t` in its type; text from before a field had this type that is nothing of it is null."""
     value = f"t.{identifier(one.property)}"
     if one.type is ColumnType.BOOLEAN:
         return f"CASE {value} WHEN 'true' THEN true WHEN 'false' THEN false END"

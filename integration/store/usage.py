@@ -1,5 +1,6 @@
 """`user_usage`: who uses the product, one row per person, in the shape that tools for customer success load."""
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -19,6 +20,8 @@ class Usage:
     view: str = VIEW
     events: Sequence[str] = ()
     """Names of the events that are counted, for `metric1_30d` and so on."""
+    user_id: str = "user_id"
+    """Column of `users` by which the tool that loads the view knows a person."""
     company_name: str = "company_name"
     company_id: str = "company"
     """Columns of `users` for the company of a person."""
@@ -33,7 +36,8 @@ class Usage:
 
 
 def usage_view(usage: Usage, columns: Collection[str]) -> str:
-    """Return the SELECT of the view. `columns` are those of `users`; a company column that is none of them is null."""
+    """Return the SELECT of the view. `columns` are those of `users`; a column that is to be shown and none of them is
+    null."""
     names = [*usage.events, *[None] * (METRICS - len(usage.events))]
     after = ">" if usage.compatible else ">="
     metrics = [
@@ -62,7 +66,7 @@ metrics AS (
 )
 SELECT
     u.email,
-    u.user_id,
+    {_column(usage.user_id, columns)} AS user_id,
     {_column(usage.company_name, columns)} AS company_name,
     {_column(usage.company_id, columns)} AS company_id,
     {", ".join(_number(name, usage) for name in ("v.number_sessions_30d", "v.number_sessions_90d"))},
@@ -96,5 +100,8 @@ def _conditions(usage: Usage) -> list[str]:
     found = ["NOT u.is_deleted"]
     if not usage.all_people:
         found += ["u.email IS NOT NULL", "v.most_recent_session IS NOT NULL"]
-    left_out = [literal(pattern.lower().replace("*", "%")) for pattern in usage.exclude_emails]
-    return [*found, *(f"(u.email IS NULL OR lower(u.email) NOT LIKE {pattern})" for pattern in left_out)]
+    for pattern in usage.exclude_emails:
+        # No LIKE: the underscore of an address would stand for any character.
+        whole = literal(f"^{'.*'.join(re.escape(part) for part in pattern.lower().split('*'))}$")
+        found.append(f"(u.email IS NULL OR NOT regexp_matches(lower(u.email), {whole}))")
+    return found

@@ -21,26 +21,36 @@ _LOOK_SECONDS: Final = 2.0
 _KINDS: Final = {PRODUCT_STREAM: b"stream", TAKEN_KEY: b"zset"}
 
 
-def publish(client: Client, events: Sequence[Mapping[str, Any]], traceparent: str | None = None) -> list[str]:
+def publish(
+    client: Client,
+    events: Sequence[Mapping[str, Any]],
+    traceparent: str | None = None,
+    *,
+    even_again: bool = False,
+) -> list[str]:
     """Add events (plain dicts in the shape of schemas.ProductEvent) to the stream; return the offsets of the new ones.
 
     All or none, in one transaction that also remembers them: whoever lost the answer may send them again. Two calls
-    with the same event at the same moment can both add it. Raises FullError, UnreachableError, and RunError when
-    another program uses the names of the stream or of what is remembered.
+    with the same event at the same moment can both add it. With `even_again` what was taken lately is added too, and
+    nothing is remembered: for many events that a store may have lost, and that are no client's second try. Raises
+    FullError, UnreachableError, and RunError when another program uses the names of the stream or of what is
+    remembered.
     """
     marked: dict[bytes, Mapping[str, Any]] = {}
     for event in events:
         marked.setdefault(_mark(event), event)
     fresh = _fresh(client, list(marked)) if marked else []
+    fresh = list(marked) if even_again else fresh
     if not fresh:
         return []
     now = time.time_ns() // 1_000_000
     pipe = client.pipeline(transaction=True)
     for mark in fresh:
         pipe.xadd(PRODUCT_STREAM, to_product_entry(marked[mark], traceparent))  # type: ignore[arg-type]
-    pipe.zadd(TAKEN_KEY, dict.fromkeys(fresh, now))
-    pipe.zremrangebyscore(TAKEN_KEY, "-inf", now - REMEMBERED_SECONDS * 1000)
-    pipe.zremrangebyrank(TAKEN_KEY, 0, -REMEMBERED_EVENTS - 1)
+    if not even_again:
+        pipe.zadd(TAKEN_KEY, dict.fromkeys(fresh, now))
+        pipe.zremrangebyscore(TAKEN_KEY, "-inf", now - REMEMBERED_SECONDS * 1000)
+        pipe.zremrangebyrank(TAKEN_KEY, 0, -REMEMBERED_EVENTS - 1)
     with answering(client):
         replies = pipe.execute()
     return [_text(offset) for offset in replies[: len(fresh)]]

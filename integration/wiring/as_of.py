@@ -2,8 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from difflib import get_close_matches
+from datetime import datetime
 from typing import Any
 
 from integration.core import catalog, values
@@ -12,10 +11,12 @@ from integration.core.project import PERSON_OBJECTS
 from integration.errors import ConfigError, UsageError
 from integration.settings import Settings
 from integration.store.answers import ask, columns
+from integration.store.hints import did_you_mean
 from integration.store.past import UNTOLD
 from integration.store.protocol import Reader
 from integration.store.then import Asked, users_as_of, users_at_events
 from integration.wiring import reading
+from integration.wiring.clock import stamp
 
 _NAMES = "SELECT object, field, prefix_object, property, type FROM headrace.properties ORDER BY place"
 _SCHEMAS = """
@@ -33,7 +34,7 @@ def as_of(settings: Settings, moment: datetime, wanted: Sequence[str] | None = N
     Raises UsageError for a property whose past is not known, ConfigError for a store that knows no person.
     """
     with reading.reader(settings) as store:
-        return users_as_of(f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}", asked(store, wanted))
+        return users_as_of(stamp(moment), asked(store, wanted))
 
 
 def at_events(settings: Settings, name: str | None = None, wanted: Sequence[str] | None = None) -> str:
@@ -81,6 +82,4 @@ def _decimal(kind: str) -> str:
 def _unknown(name: str, known: Mapping[str, ColumnType], named: set[str]) -> str:
     if name in named:
         return f"The past of {name} is not kept: docs/time-machine.md says of which properties it is."
-    close = get_close_matches(name, known, n=1)
-    hint = f"did you mean {close[0]}? " if close else ""
-    return f"There is no property {name} of people: {hint}headrace schema lists them all."
+    return f"There is no property {name} of people.{did_you_mean(name, [*known])} headrace schema lists them all."

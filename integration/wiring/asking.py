@@ -150,7 +150,7 @@ def _wait(
             continue
         waited = time.monotonic() - heard
         alive = find_owner(settings)
-        if alive is None or alive.pid != worker.pid:
+        if alive is None or (alive.pid, alive.host) != (worker.pid, worker.host):
             raise UnreachableError(
                 f"Process {worker.pid} ended before the {desk.command} was done: run headrace {desk.command} again."
             )

@@ -27,15 +27,14 @@ from integration.source.histories import fields_told, tells_fields
 from integration.source.poll import Poller
 from integration.source.recover import StoppedError
 from integration.store.answers import ask
-from integration.store.ownership import StoreOwnedError
 from integration.store.protocol import Queryable, Store
-from integration.stream import groups, names
-from integration.stream.connection import answering, reach
+from integration.stream import names
+from integration.stream.connection import reach
 from integration.stream.embedded import embedded
 from integration.stream.lease import Lease, new_holder
 from integration.stream.pressure import Gate
 from integration.stream.publish import Publisher
-from integration.wiring import owner, parts, pipeline, reading, runs
+from integration.wiring import parts, pipeline, reading, runs, storing
 from integration.wiring.backfill_plan import Asked, Courses, Org, note_open_transactions, plan, refused, since_of
 from integration.wiring.backfill_report import BackfillProgress, BackfillReport, ObjectPlan
 from integration.wiring.backfill_sink import OnChange, Sink, Watch, lag_of
@@ -48,8 +47,6 @@ __all__ = ["Asked", "BackfillProgress", "BackfillReport", "Sizes", "Way", "backf
 _LEASE_SECONDS: Final = 120.0
 _RENEW_SECONDS: Final = 10.0
 _NAP_SECONDS: Final = 0.25
-_IDLE_SECONDS: Final = 120.0
-"""A worker that takes nothing from the streams for so long is not waited for."""
 
 OnPlan = Callable[[BackfillReport], None]
 
@@ -162,17 +159,10 @@ class _Work:
 
     def execute(self) -> None:
         """Read and see it stored: by the worker that owns the store, or here."""
-        if _worker(self._settings) is None:
-            try:
-                with (
-                    parts.open_store(self._settings) as store,
-                    owner.answering_queries(self._settings, store, port=0),
-                ):
-                    self._here(store)
-                    return
-            except StoreOwnedError as error:
-                if error.pid == os.getpid():
-                    raise
+        with storing.store_or_none(self._settings) as store:
+            if store is not None:
+                self._here(store)
+                return
         self._beside()
 
     def _here(self, store: Store) -> None:
@@ -199,30 +189,13 @@ class _Work:
     def _beside(self) -> None:
         """Read, and wait until the worker that owns the store has taken everything; if it ends, take over."""
         report, client = self._report, self._streams.client
-        report.stored_by = _worker(self._settings) or ""
+        report.stored_by = storing.worker(self._settings) or ""
         with suppress(HeadraceError), reading.reader(self._settings) as store:
             self._known = _archived(store)
         self._read(lambda: False)
         streams = [names.stream_of(course.object) for course in self._todo]
-        last, since = -1, time.monotonic()
-        while True:
-            with answering(client):
-                if groups.caught_up(client, streams):
-                    break
-            lag = lag_of(client, streams)
-            self._progress.stored(lag)
-            if lag != last:
-                last, since = lag, time.monotonic()
-            worker = _worker(self._settings)
-            if worker is None and self._took_over():
-                return
-            if time.monotonic() - since > _IDLE_SECONDS:
-                raise UnreachableError(
-                    f"Everything is published, but {lag:,} entries wait in the streams and {worker or 'nobody'} has "
-                    f"taken none for {_IDLE_SECONDS:.0f} seconds: look at its log; headrace sync stores them too."
-                )
-            self._renew()
-            time.sleep(_NAP_SECONDS)
+        if not storing.wait(self._settings, client, streams, take_over=self._took_over, on_wait=self._waits):
+            return
         self._stored()
         with suppress(HeadraceError), reading.reader(self._settings) as store:
             self._end(store, None)
@@ -230,18 +203,21 @@ class _Work:
 
     def _took_over(self) -> bool:
         """Store what the worker has left behind; False if another one has come."""
-        try:
-            with parts.open_store(self._settings) as store, owner.answering_queries(self._settings, store, port=0):
-                progress = Progress()
-                self._report.stored_by = "here"
-                self._consume(store, progress, lambda _should_stop: None)
-                self._stored()
-                self._end(store, progress)
-                self._report.outcome = "dead letters" if progress.dead else "skipped" if self._report.skipped else "ok"
-                runs.note(store, self._report, "backfill")
-                return True
-        except StoreOwnedError:
-            return False
+        with storing.store_or_none(self._settings) as store:
+            if store is None:
+                return False
+            progress = Progress()
+            self._report.stored_by = "here"
+            self._consume(store, progress, lambda _should_stop: None)
+            self._stored()
+            self._end(store, progress)
+            self._report.outcome = "dead letters" if progress.dead else "skipped" if self._report.skipped else "ok"
+            runs.note(store, self._report, "backfill")
+            return True
+
+    def _waits(self, entries: int) -> None:
+        self._progress.stored(entries)
+        self._renew()
 
     def _consume(self, store: Store, progress: Progress, work: Callable[[Callable[[], bool]], None]) -> None:
         """Consume while `work` runs in a thread, and on until nothing is left in the streams."""
@@ -356,12 +332,6 @@ def _streams(settings: Settings, dry_run: bool) -> Iterator[Streams]:
         return
     with open_streams(settings) as streams:
         yield streams
-
-
-def _worker(settings: Settings) -> str | None:
-    """Say who stores, as the subject of a sentence; None if nobody does."""
-    found = reading.find_owner(settings)
-    return f"process {found.pid}" if found is not None and found.pid != os.getpid() else None
 
 
 def _told(schemas: Mapping[str, ObjectSchema]) -> dict[str, frozenset[str]]:

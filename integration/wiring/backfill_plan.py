@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from difflib import get_close_matches
 from typing import Any, Final
 
 from integration.core import chunks, history
@@ -18,6 +17,7 @@ from integration.source.counting import Size, count_windows, sizes_of
 from integration.source.deletions import DeleteLog, Logged
 from integration.source.report import CycleReport
 from integration.source.soql import moment_of, stamp_of
+from integration.store.hints import did_you_mean
 from integration.stream.connection import Client, answering
 
 BACKFILL_KEY: Final = "headrace:backfill"
@@ -79,10 +79,8 @@ class Org:
         for name, sentence in self.skipped.items():
             if name.lower() == unknown[0].lower():
                 raise UsageError(f"{name} can't be backfilled. {sentence}")
-        close = get_close_matches(unknown[0].lower(), [name.lower() for name in self.schemas], n=3)
-        meant = [name for one in close for name in self.schemas if name.lower() == one]
-        hint = f"Did you mean {' or '.join(meant)}?" if meant else f"It reads {', '.join(self.schemas)}."
-        raise UsageError(f"headrace does not read an object '{unknown[0]}'. {hint}")
+        hint = did_you_mean(unknown[0], [*self.schemas]) or f" It reads {', '.join(self.schemas)}."
+        raise UsageError(f"headrace does not read an object '{unknown[0]}'.{hint}")
 
 
 def since_of(text: str, now: datetime) -> str | None:

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,13 +21,17 @@ from integration.sandbox.traffic import Traffic
 from integration.sandbox.world import build_world
 from integration.settings import Settings, load
 from integration.store.answers import ask
+from integration.store.protocol import Queryable
 from integration.stream.embedded import embedded, running_url
 from integration.wiring import demo_product, reading
+from integration.wiring.report import fitted, report
 
 _MARK = ".headrace-demo"
 """Only a directory that holds this file is ever emptied."""
 
 _KEY = "sandbox-key"
+_OF_THE_COMPANY = files("integration.sandbox").joinpath("definitions")
+"""Audiences, personas, a journey and a health of the invented company."""
 
 _SETTINGS = """\
 # Written by `headrace demo`: the sandbox org that it starts, and a store of its own.
@@ -47,6 +53,9 @@ port = {port}
 [product]
 enabled = true
 write_keys = ["{write_key}"]
+
+[definitions]
+folder = {definitions}
 
 [log]
 level = "warning"
@@ -99,11 +108,12 @@ _SHOWN = (
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A question, the SQL that answers it, and the answer."""
+    """A question, the SQL that answers it, the answer, and the command that gives it where there is one."""
 
     title: str
     sql: str
     rows: list[dict[str, Any]]
+    command: str = ""
 
 
 @dataclass(slots=True)
@@ -151,7 +161,7 @@ class Demo:
     def picture(self) -> list[View]:
         """Return what a person can see now: somebody's row, their timeline, and who the customers are."""
         with reading.reader(self.settings) as reader:
-            return _views(lambda sql: ask(reader, sql))
+            return [*_views(lambda sql: ask(reader, sql)), *_reports(reader)]
 
 
 _COLUMNS = (
@@ -181,8 +191,16 @@ def _views(ask: Callable[[str], list[dict[str, Any]]]) -> list[View]:
             customers = _CUSTOMERS if has_types else ""
             sql = PERSONAS.format(kind=kind, name=name, revenue=revenue, customers=customers)
             views.append(View(f"{who}: {name} x industry, revenue once per person and once per account", sql, ask(sql)))
-    if ask("SELECT 1 FROM events WHERE origin = 'product' LIMIT 1"):
-        views += [View(title, sql, ask(sql)) for title, sql in demo_product.questions()]
+    return views
+
+
+def _reports(store: Queryable) -> list[View]:
+    if not ask(store, "SELECT 1 AS one FROM events WHERE origin = 'product' LIMIT 1"):
+        return []
+    views = []
+    for name in demo_product.REPORTS:
+        one = fitted(store, report(name))
+        views.append(View(one.sentence.removesuffix("."), one.sql, ask(store, one.sql), f"headrace report {name}"))
     return views
 
 
@@ -206,10 +224,18 @@ def demo(
     with _emptied(directory), SandboxServer(org, consumer_key=_KEY, consumer_secret=secret) as server:
         config = directory / "headrace.toml"
         store = f"duckdb:///{(directory / 'headrace.duckdb').absolute()}"
+        definitions = directory / "definitions"
+        _define(definitions, _OF_THE_COMPANY if data is None else None)
         config.write_text(
             # A string of JSON is one of TOML, whatever the directory is called.
             _SETTINGS.format(
-                url=server.url, key=_KEY, secret=secret, store=json.dumps(store), port=port, write_key=write_key
+                url=server.url,
+                key=_KEY,
+                secret=secret,
+                store=json.dumps(store),
+                port=port,
+                write_key=write_key,
+                definitions=json.dumps(str(definitions.absolute())),
             )
             + ("" if data else _ENRICH)
             + _custom_objects(org, told if data else {})
@@ -233,6 +259,15 @@ def _custom_objects(org: Org, told: dict[str, int]) -> str:
     """Watch what an export brought along beyond the usual objects."""
     names = [name for name in told if name in org.objects and name.endswith("__c")]
     return "".join(f"\n[objects.{name}]\nenabled = true\n" for name in names)
+
+
+def _define(folder: Path, examples: Traversable | None) -> None:
+    """Make the folder of definitions, with these in it to begin with."""
+    folder.mkdir()
+    for kind in examples.iterdir() if examples is not None else ():
+        (folder / kind.name).mkdir()
+        for file in kind.iterdir():
+            (folder / kind.name / file.name).write_text(file.read_text("utf-8"), encoding="utf-8")
 
 
 @contextmanager

@@ -16,21 +16,12 @@ from integration.settings import Settings
 from integration.wiring.intake import intake
 from integration.wiring.measures import Measures
 from integration.wiring.owner import WorkerDoor
-from integration.wiring.report import report
+
+REPORTS: Final = ("campaigns", "attribution", "personas", "product-use", "accounts-at-risk")
+"""What to ask of a company that has a product."""
 
 _PATIENCE_SECONDS: Final = 20.0
 """So long the door may say that it can't just now."""
-
-USES = """\
-WITH used AS (
-  SELECT user_id, max(time) AS last_used, count(*) FILTER (WHERE time >= now() - INTERVAL 30 DAY) AS uses,
-         count(*) FILTER (WHERE time >= now() - INTERVAL 120 DAY AND time < now() - INTERVAL 90 DAY) AS uses_before
-  FROM events WHERE origin = 'product' AND name = 'Run Query' GROUP BY 1
-)
-SELECT coalesce(sfdc_account_account_type, '(no account)') AS account_type, count(*) AS people,
-       count(DISTINCT account_id) AS accounts, count(*) FILTER (WHERE uses > 0) AS active_30d,
-       sum(uses)::BIGINT AS queries_30d, sum(uses_before)::BIGINT AS queries_90_days_before, max(last_used) AS last_used
-FROM used JOIN users USING (user_id) GROUP BY 1 ORDER BY queries_30d DESC, people DESC, account_type"""
 
 log = structlog.get_logger()
 
@@ -65,15 +56,6 @@ class Product:
                 keep_sending(client, ProductTraffic(self.org, seed=self.seed), stop, every_seconds)
             except ProductRefusedError as error:
                 log.warning("what happens in the product is not told any more", detail=str(error))
-
-
-def questions() -> list[tuple[str, str]]:
-    """Return what to ask of a company that has a product: titles and their SQL."""
-    campaigns = report("campaigns")
-    return [
-        (campaigns.sentence.rstrip("."), campaigns.sql),
-        ("Who uses the product: queries of the last 30 days, and of the 30 days that lie 90 days before", USES),
-    ]
 
 
 @contextmanager

@@ -122,6 +122,12 @@ FAMILIES: Final[Mapping[str, Family]] = {
     ),
     "headrace_store_open": _gauge(Part.CONSUMES, "1 while this worker has the store open."),
     "headrace_store_file_bytes": _gauge(Part.CONSUMES, "Size of the store's file, its log included."),
+    "headrace_marts_waiting_keys": _gauge(
+        Part.CONSUMES, "People and records for which the marts are still to be worked out anew."
+    ),
+    "headrace_marts_oldest_waiting_seconds": _gauge(
+        Part.CONSUMES, "How long the first of these has waited; 0: none waits."
+    ),
     "headrace_sweep_differences": _gauge(
         Part.CONSUMES, "Records that the last sweep of the object found missing, stale or ghosts.", ("object", "kind")
     ),

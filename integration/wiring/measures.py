@@ -29,6 +29,7 @@ from integration.stream.figures import Figures, StreamFigures, StreamWatch
 from integration.stream.names import stream_of
 from integration.wiring.families import Family, Kind, shown_by
 from integration.wiring.health import Health
+from integration.wiring.waiting import MARTS_WAITING
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -104,7 +105,8 @@ class Measures:
         self._since: str | None = None
         self._calls_before = 0
         self._samples: tuple[Sample, ...] = ()
-        self._swept: tuple[float, list[dict[str, Any]]] | None = None
+        self._told: tuple[float, list[dict[str, Any]], dict[str, Any]] | None = None
+        """What the store told last: when, its sweeps, and what waits for its marts."""
         self._ask_store: Callable[[str], list[dict[str, Any]]] | None = None
         self._health: Health | None = None
         self._registry: CollectorRegistry | None = None
@@ -294,29 +296,36 @@ class Measures:
         for path in files:
             with suppress(OSError):
                 size += path.stat().st_size
-        rows, is_open = self._sweeps()
+        rows, waiting, is_open = self._asked()
+        oldest = waiting.get("oldest")
         return {
             "headrace_store_open": {(): float(is_open)},
             "headrace_store_file_bytes": {(): float(size)},
+            "headrace_marts_waiting_keys": {(): float(waiting.get("waiting") or 0)},
+            "headrace_marts_oldest_waiting_seconds": {
+                (): max(self._clock() - _seconds(oldest), 0.0) if oldest is not None else 0.0
+            },
             "headrace_sweep_differences": {(r["object"], kind): float(r[kind] or 0) for r in rows for kind in _KINDS},
             "headrace_sweep_unrepaired_records": {(r["object"],): float(r["unrepaired"] or 0) for r in rows},
             "headrace_sweep_timestamp_seconds": {(r["object"],): _seconds(r["ended_at"]) for r in rows},
         }
 
-    def _sweeps(self) -> tuple[list[dict[str, Any]], bool]:
-        """Return the last sweep of each object, and whether the store is open."""
+    def _asked(self) -> tuple[list[dict[str, Any]], dict[str, Any], bool]:
+        """Return the last sweep of each object, what waits for the marts, and whether the store is open."""
         now = self._clock()
         if self._ask_store is None:
-            return [], False
+            return [], {}, False
+        is_open = True
         try:
-            if self._swept is None or not 0 <= now - self._swept[0] < _STORE_KEPT_SECONDS:
-                self._swept = now, self._ask_store(_SWEPT)
+            if self._told is None or not 0 <= now - self._told[0] < _STORE_KEPT_SECONDS:
+                self._told = now, self._ask_store(_SWEPT), self._ask_store(MARTS_WAITING)[0]
             else:
                 self._ask_store("SELECT 1")
         except HeadraceError as error:
             log.debug("metrics", detail=str(error))
-            return self._swept[1] if self._swept is not None else [], False
-        return self._swept[1], True
+            is_open = False
+        _, swept, waiting = self._told or (now, [], {})
+        return swept, waiting, is_open
 
 
 def _zeros(shown: Mapping[str, Family], objects: Sequence[str], streams: Sequence[str]) -> Values:

@@ -45,6 +45,10 @@ _KEYS: Final[Mapping[str, str]] = {
     "dead_letters": "offset",
     "sync_runs": "run_id",
     "reconciliations": "run_id",
+    "definitions": "name",
+    "headrace.lists": "list_name",
+    "health_contributions": "score_id",
+    "members": "member_id",
     "headrace.positions": "stream",
 }
 """Every fixed table, in the order in which they are copied, and the text that its rows are paged by. It need not be

@@ -1,11 +1,10 @@
 """Settings in, working parts out. Nothing here does work of its own."""
 
-import os
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from difflib import get_close_matches
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -18,7 +17,9 @@ from integration.source.client import SalesforceClient
 from integration.source.credentials import Connection
 from integration.source.poll import Poller, WatchedObject
 from integration.store import opening
+from integration.store.hints import did_you_mean
 from integration.store.protocol import Store
+from integration.store.pseudonyms import Pseudonyms
 from integration.store.usage import Usage
 from integration.stream import names, orgs
 from integration.stream.connection import Client, answering
@@ -27,6 +28,9 @@ from integration.stream.publish import Publisher
 from integration.wiring.clock import now
 from integration.wiring.migrate_mark import refuse_unfinished
 from integration.wiring.reading import find_owner, patiently, place, store_password
+
+if TYPE_CHECKING:
+    from consumers.members import Defined
 
 log = structlog.get_logger()
 
@@ -46,7 +50,7 @@ def open_store(settings: Settings) -> Iterator[Store]:
     """
     store = patiently(
         lambda: opening.open_store(settings.store.url, password=store_password(settings)),
-        lambda error: error.pid != os.getpid() and find_owner(settings) is None,
+        lambda error: not error.is_mine and find_owner(settings) is None,
     )
     try:
         refuse_unfinished(store, place(settings))
@@ -76,7 +80,22 @@ def rules(settings: Settings) -> Rules:
         max_cluster=settings.identity.max_cluster,
         dropped=dropped,
         usage=Usage(**settings.usage.model_dump()),
+        definitions=lambda: _defined(settings),
+        attribution=settings.attribution.rules(),
+        pseudonyms=Pseudonyms(
+            settings.privacy.pseudonym_key.get_secret_value() if settings.privacy.pseudonym_key else "",
+            settings.privacy.pseudonym_columns,
+        ),
     )
+
+
+def _defined(settings: Settings) -> "Defined | None":
+    named = settings.definitions.packs or settings.origin("definitions", "folder") != "default"
+    if not named and not settings.definitions.folder.is_dir():
+        return None
+    from integration.wiring import definitions  # its models take a while to import, and most have none
+
+    return definitions.read(settings)
 
 
 def flattener(settings: Settings, store: Store, client: Client) -> Flattener:
@@ -189,10 +208,10 @@ def _check_settings_reach(settings: Settings, read: Collection[str]) -> None:
     """Refuse settings for an object that nothing reads: they are a slip of the pen that would change nothing."""
     for name, one in settings.objects.items():
         if name not in read and one.enabled is None:
-            close = get_close_matches(name, read, n=1)
-            hint = f"did you mean objects.{close[0]}? If not, " if close else ""
+            hint = did_you_mean(name, [f"objects.{one}" for one in read])
             raise ConfigError(
-                f"objects.{name} has settings, but {name} is not watched: {hint}set objects.{name}.enabled = true."
+                f"objects.{name} has settings, but {name} is not watched.{hint} To watch it, set "
+                f"objects.{name}.enabled = true."
             )
 
 

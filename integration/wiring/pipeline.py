@@ -17,7 +17,7 @@ from consumers.app import Consumer
 from consumers.apply import Applied
 from integration import tracing
 from integration.core.catalog import ObjectSchema
-from integration.errors import HeadraceError, UnreachableError
+from integration.errors import ConfigError, HeadraceError, UnreachableError
 from integration.settings import Settings
 from integration.source.client import SalesforceClient
 from integration.source.poll import CycleReport, Poller
@@ -334,6 +334,7 @@ async def drain_while(
             await _either(asyncio.sleep(_LOOK_SECONDS), consumer)
         await consumer.tidy()
         await _either(consumer.refresh_marts(), consumer)
+        await _either(_definitions(consumer), consumer)
     finally:
         stop.set()
         await consumer.stop()
@@ -352,12 +353,17 @@ async def consume_for_ever(
     await consumer.start()
     started.set()
     stopping = asyncio.ensure_future(stop.wait())
+    next_definitions = 0.0
     try:
         while not stopping.done():
             for name in await asyncio.to_thread(parts.stream_names, settings, streams.client):
                 await consumer.follow(name)
             await _either(consumer.tidy(), consumer)
-            await _either(consumer.refresh_marts(until=stopping.done), consumer)
+            # A long backlog of theirs keeps nobody from tidying, or from taking up streams.
+            await _either(consumer.refresh_marts(until=_done_or_late(stopping, _NEW_STREAMS_SECONDS)), consumer)
+            if time.monotonic() >= next_definitions and not stopping.done():
+                await _either(_definitions(consumer), consumer)
+                next_definitions = time.monotonic() + settings.definitions.interval_seconds
             await _either(asyncio.wait({stopping}, timeout=_NEW_STREAMS_SECONDS), consumer)
     finally:
         stopping.cancel()
@@ -395,6 +401,20 @@ def consumer(
 def _empty(streams: Streams, consumer: Consumer) -> bool:
     with answering(streams.client):
         return groups.caught_up(streams.client, consumer.streams)
+
+
+async def _definitions(consumer: Consumer) -> None:
+    try:
+        await consumer.work_out_definitions()
+    except ConfigError as error:
+        # Nothing else waits for them: data goes on, and they are worked out again at the next turn.
+        log.warning("definitions can't be read", detail=str(error))
+
+
+def _done_or_late(future: asyncio.Future[Any], seconds: float) -> Callable[[], bool]:
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    return lambda: future.done() or loop.time() > end
 
 
 async def _either(work: Any, consumer: Consumer) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from typing import Any, Final
 
 from consumers.apply import Entry
@@ -12,6 +11,7 @@ from integration.core.times import parse_time
 from integration.errors import ConfigError, UsageError
 from integration.settings import Settings
 from integration.store.answers import ask
+from integration.store.hints import did_you_mean
 from integration.store.protocol import Reader
 from integration.store.quoting import literal
 from integration.stream import find, names
@@ -60,9 +60,8 @@ def wanted(objects: Sequence[str], there: Sequence[str]) -> list[str]:
     known = {name.lower(): name for name in there}
     for name in objects:
         if name.lower() not in known:
-            close = get_close_matches(name.lower(), known, n=1)
-            hint = f"did you mean {known[close[0]]}?" if close else f"it has {', '.join(there)}."
-            raise UsageError(f"The archive has no captures of {name}: {hint}")
+            hint = did_you_mean(name, there) or f" It has {', '.join(there)}."
+            raise UsageError(f"The archive has no captures of {name}.{hint}")
     return [known[name.lower()] for name in dict.fromkeys(objects)] if objects else list(there)
 
 

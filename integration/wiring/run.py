@@ -64,7 +64,9 @@ def _log_change(_: Progress, applied: Any) -> None:
 
 def _hinted(error: Exception) -> Exception:
     if isinstance(error, StoreOwnedError):
-        return StoreOwnedError(f"{error} Or start this one with --standby to have it take over then.", error.pid)
+        return StoreOwnedError(
+            f"{error} Or start this one with --standby to have it take over then.", error.pid, error.host
+        )
     return error
 
 

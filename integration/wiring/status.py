@@ -16,7 +16,7 @@ from integration.stream.metrics import PollerMetrics
 from integration.stream.publish import Publisher
 from integration.wiring import reading
 from integration.wiring.streams import existing_streams, has_streams
-from integration.wiring.waiting import group_of, oldest_waiting
+from integration.wiring.waiting import MARTS_WAITING, group_of, oldest_waiting
 from schemas import Cursor
 
 _COUNTS = """
@@ -62,6 +62,7 @@ def status(settings: Settings) -> tuple[dict[str, Any], HeadraceError | None]:
         "objects": [],
         "checked": [],
         "streams": [],
+        "marts": {},
     }
     problems: list[HeadraceError] = []
     known: dict[str, dict[str, int]] = {}
@@ -94,6 +95,7 @@ def _look_at_store(settings: Settings, report: dict[str, Any]) -> dict[str, dict
         report["store"] |= _one(reader, _COUNTS)
         report["last_run"] = _one(reader, _LAST_RUN)
         report["checked"] = _rows(reader, _SWEPT)
+        report["marts"] = _one(reader, MARTS_WAITING)
         changes = {r["object"]: r["changes"] for r in _rows(reader, _CHANGES)}
         return {
             r["object"]: {"records": r["records"], "changes": changes.get(r["object"], 0)}

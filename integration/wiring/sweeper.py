@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
@@ -14,6 +13,7 @@ from integration.errors import HeadraceError, UsageError
 from integration.source.client import QUERIES_PER_CALL
 from integration.source.histories import fields_told, tells_fields
 from integration.source.sweep import IDS_PER_QUERY, RangePage, RangeReader, fetch
+from integration.store.hints import did_you_mean
 from integration.wiring.clock import now
 from integration.wiring.reconciling import Tools
 from integration.wiring.sweep_report import FINDINGS_SHOWN, Finding, Ledger, SweepReport
@@ -265,10 +265,8 @@ class Sweep:
 def _checked(schemas: Mapping[str, ObjectSchema], objects: Sequence[str]) -> list[str]:
     found, unknown = chosen(schemas, objects)
     if unknown:
-        close = get_close_matches(unknown[0].lower(), [name.lower() for name in schemas], n=3)
-        meant = [name for one in close for name in schemas if name.lower() == one]
-        hint = f"Did you mean {' or '.join(meant)}?" if meant else f"It reads {', '.join(schemas)}."
-        raise UsageError(f"headrace does not read an object '{unknown[0]}'. {hint}")
+        hint = did_you_mean(unknown[0], [*schemas]) or f" It reads {', '.join(schemas)}."
+        raise UsageError(f"headrace does not read an object '{unknown[0]}'.{hint}")
     return found
 
 

@@ -1,10 +1,14 @@
-"""What waits in a stream, and since when."""
+"""What waits, and since when: in a stream, and for the marts."""
 
 from datetime import datetime
+from typing import Final
 
 from integration.stream.connection import Client, answering
 from integration.stream.inspect import GroupInfo, StreamInfo
 from integration.stream.names import GROUP, offset_key, offset_time
+
+MARTS_WAITING: Final = "SELECT count(DISTINCT key) AS waiting, min(since) AS oldest FROM headrace.stale"
+"""How many keys the marts are still to be worked out for, and since when the first of them waits."""
 
 
 def group_of(stream: StreamInfo) -> GroupInfo | None:

@@ -18,6 +18,7 @@ from pathlib import Path
 import bed as beds
 import layers
 import org as orgs
+import product
 import rows as work
 import table
 from machine import Machine
@@ -27,7 +28,7 @@ from integration.settings import DEFAULT_OBJECTS
 
 ACCOUNTS = 5_000
 SIZES = "40000,400000,2000000"
-PARTS = ("first", "history", "worker", "changes", "upkeep", "replay", "fanout")
+PARTS = ("first", "history", "worker", "changes", "upkeep", "replay", "fanout", "product")
 
 
 class Bench:
@@ -88,6 +89,8 @@ class Bench:
                 told += self.told([work.replay(bed, rounds)])
             if "fanout" in only:
                 told += self.told(work.fan_out(bed, max(2, round(work.CROWD * words.scale))))
+            if "product" in only:
+                self.product(bed)
         self.show("rows", table.lines(told), heading=title, told=told)
 
     def histories(self, org: orgs.Org) -> list[Row]:
@@ -110,6 +113,14 @@ class Bench:
     def delays(self, delays: Sequence[float]) -> None:
         """Show how long single changes took."""
         self.show("delay", table.delays(delays, self.words.interval), heading="Single changes", told=list(delays))
+
+    def product(self, bed: beds.Bed) -> None:
+        """Have clients send product events as fast as they are taken."""
+        found = []
+        for one in product.loads(bed, self.words.seconds / 2):
+            sys.stderr.write(f"{one.name}: {one.events:,} events, {one.cpu:.0f} µs CPU for each, {one.lost} lost\n")
+            found.append(one)
+        self.show("product", product.lines(found), heading="Product events", told=[one.plain() for one in found])
 
     def big(self, accounts: int, env: dict[str, str]) -> None:
         """Ten times the org."""
@@ -177,7 +188,12 @@ def _words() -> argparse.Namespace:
     add("--scale", type=float, default=1.0, help="size of org and changes; 1.0: 5,000 accounts, 20,000 contacts, ...")
     add("--all", action="store_true", help="all default objects, not only the four that are counted")
     add("--rounds", type=int, default=3, help="how often what one command does is run; the median is shown (default 3)")
-    add("--seconds", type=float, default=60, help="how long single changes are made for the delay (default 60)")
+    add(
+        "--seconds",
+        type=float,
+        default=60,
+        help="how long single changes are made, and half as long each load of product events (default 60)",
+    )
     add("--interval", type=float, default=2, help="poll.interval_seconds of workers (default 2)")
     add("--polls", type=int, default=15, help="over how many quiet polls the cost of one is taken (default 15)")
     add(

@@ -106,13 +106,14 @@ class Bed:
         return rows
 
     @contextmanager
-    def worker(self) -> Iterator["Worker"]:
-        """Run `headrace run` as long as the block lasts."""
+    def worker(self, **settings: str) -> Iterator["Worker"]:
+        """Run `headrace run` as long as the block lasts, under these settings too."""
         noted = self.folder / "worker"
         with noted.open("wb") as err:
             process = subprocess.Popen(
                 [sys.executable, "-m", "integration", "run"],
-                env=self.env, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=err,
+                env={**self.env, **settings}, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                stderr=err,
             )  # fmt: skip
         try:
             yield Worker(self, process, noted)
@@ -169,16 +170,30 @@ class Worker:
         until = self.polls() + polls
         self.until(lambda: self.polls() >= until, every=0.2)
 
+    @property
+    def cpu(self) -> float:
+        """CPU seconds that it has used so far."""
+        return costs.cpu_of(self._process.pid)
+
+    @property
+    def peak(self) -> float:
+        """The most memory it ever held, in MB."""
+        return costs.memory_of(self._process.pid, peak=True)
+
+    def kill(self) -> None:
+        """End it as a failing machine does."""
+        self._process.kill()
+        self._process.wait()
+
     @contextmanager
     def window(self) -> Iterator[list[Cost]]:
         """Give its cost during the block, once that is over."""
         found: list[Cost] = []
-        pid = self._process.pid
         with self._bed.beside() as beside:
-            cpu, began = costs.cpu_of(pid), time.monotonic()
+            cpu, began = self.cpu, time.monotonic()
             yield found
-            wall, cpu = time.monotonic() - began, costs.cpu_of(pid) - cpu
-        found.append(Cost(cpu, wall, costs.memory_of(pid, peak=True), **beside))
+            wall, cpu = time.monotonic() - began, self.cpu - cpu
+        found.append(Cost(cpu, wall, self.peak, **beside))
 
     def until(self, condition: Any, *, seconds: float = 600, every: float = 0.05) -> None:
         """Wait until something is so; raises SystemExit when it ends before, or when it takes too long."""

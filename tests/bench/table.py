@@ -20,7 +20,7 @@ HEAD = (
     "org CPU s",
 )
 
-NAMES = ("machine", "rows", "delay", "big", "growth", "growth-layers", "profile-first", "profile-changes")
+NAMES = ("machine", "rows", "delay", "product", "big", "growth", "growth-layers", "profile-first", "profile-changes")
 """The tables that a page can show."""
 
 Line = Sequence[str]

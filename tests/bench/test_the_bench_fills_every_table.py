@@ -59,8 +59,15 @@ def test_every_row_is_there_with_what_it_cost(tmp_path: Path) -> None:
     assert [name for name in ("first sync", "`headrace sync`, nothing new") if not rows[name]["ratio"]] == []
     assert found["delay"]
     assert min(found["delay"]) > 0
+    loads = found["product"]
+    assert len(loads) == 5
+    for load in loads:
+        assert (load["events"] > 0, load["lost"], load["twice"]) == (True, 0, 0), load["name"]
+        assert min(load["accepted"], load["queryable"], load["cpu"], load["delays"]["median"]) > 0, load["name"]
+        assert load["again"] >= 0, load["name"]
     written = page.read_text()
     assert "| first sync |" in written
+    assert "| the same, the worker killed twice |" in written
     assert written.startswith(PAGE.read_text().partition("<!-- bench: machine -->")[0])
 
 

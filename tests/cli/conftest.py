@@ -120,7 +120,14 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sample]:
             f'consumer_secret = "sandbox-secret"\n[redis]\nurl = "{url}"\n[web]\nport = 0\n[log]\nlevel = "error"\n'
             f'[store]\nurl = "duckdb:///{folder / "headrace.duckdb"}"\n'
             '[objects.Contact]\nenrich = ["cbit__Clearbit__c"]\n[objects.Account]\nenrich = ["cbit__Clearbit__c"]\n'
+            f'[definitions]\nfolder = "{folder / "definitions"}"\n'
         )
+        (folder / "definitions" / "audiences").mkdir(parents=True)
+        audience = 'title = "At an account"\nwhere = "account_id IS NOT NULL"\n'
+        (folder / "definitions" / "audiences" / "at_accounts.toml").write_text(audience)
+        (folder / "definitions" / "funnels").mkdir()
+        funnel = 'title = "Into use"\nsteps = [{name = "came", event = "Contact Created"}, {name = "used", event = "Query"}]\n'
+        (folder / "definitions" / "funnels" / "used.toml").write_text(funnel)
         settings = load(config, {"HEADRACE_SECRETS_DIR": ""})
         sync(settings)
         for _ in range(50):

@@ -50,7 +50,9 @@ def test_objects_come_from_the_built_in_list_and_the_settings(tab: Callable[...,
 def test_streams_and_reports_are_offered(tab: Callable[..., list[str]]) -> None:
     assert set(tab("headrace streams tail crm.o")) == {"crm.opportunity", "crm.opportunitycontactrole"}
     assert tab("headrace streams peek pro") == ["product.events"]
-    assert tab("headrace report p") == ["people-by-industry", "pipeline"]
+    assert tab("headrace report p") == [
+        "people-by-industry", "personas", "personas-to-review", "pipeline", "pipeline-over-time", "product-use",
+    ]  # fmt: skip
 
 
 def test_settings_that_are_wrong_do_not_keep_tab_from_working(tab: Callable[..., list[str]]) -> None:

@@ -47,8 +47,27 @@ def account_of(sample: Any) -> str:
     return str(sample.rows("SELECT account_id FROM accounts ORDER BY 1 LIMIT 1")[0]["account_id"])
 
 
+def events_in(sample: Any) -> str:
+    """Write a file of one event that can be used and one that can't."""
+    path: Path = sample.folder / "events.jsonl"
+    path.write_text('{"type": "page", "userId": "u1", "timestamp": "2024-01-01"}\n{}\n')
+    return str(path)
+
+
+def health_of(sample: Any, value: str) -> str:
+    file = Path(sample.folder) / "candidate.toml"
+    metric = f'{{ name = "m", value = "{value}", high = 1000 }}'
+    file.write_text(f'title = "Adoption"\n[[groups]]\nname = "use"\nmetrics = [{metric}]\n')
+    return str(file)
+
+
 ASKED: dict[str, list[Callable[[Any], list[str]]]] = {
     "config show": [lambda _: ["config", "show"]],
+    "definitions check": [lambda _: ["definitions", "check"]],
+    "definitions ls": [lambda _: ["definitions", "ls"]],
+    "definitions members": [lambda _: ["definitions", "members", "at_accounts"]],
+    "definitions preview": [lambda _: ["definitions", "preview", "at_accounts"]],
+    "definitions show": [lambda _: ["definitions", "show", "at_accounts"]],
     "dlq ls": [lambda _: ["dlq", "ls"]],
     "doctor": [lambda _: ["doctor", "--offline"], lambda _: ["doctor"]],
     "explain": [
@@ -56,10 +75,20 @@ ASKED: dict[str, list[Callable[[Any], list[str]]]] = {
         lambda sample: ["explain", person_of(sample), "--no-values"],
         lambda sample: ["explain", account_of(sample)],
     ],
+    "import": [lambda sample: ["import", events_in(sample), "--dry-run"]],
+    "marts export-dbt": [lambda sample: ["marts", "export-dbt", str(sample.folder / "dbt")]],
+    "marts ls": [lambda _: ["marts", "ls"]],
+    "marts show": [lambda _: ["marts", "show", "touches"]],
+    "funnel": [lambda _: ["funnel"], lambda _: ["funnel", "used"]],
+    "health backtest": [
+        lambda sample: ["health", "backtest", "adoption", "--file", health_of(sample, "1")],
+        lambda sample: ["health", "backtest", "adoption", "--file", health_of(sample, "sfdc_account_arr"), "--lead", "1d"],
+    ],
     "migrate": [
         lambda sample: ["migrate", "--to", f"duckdb:///{sample.folder}/moved.duckdb", "--dry-run"],
         lambda sample: ["migrate", "--to", f"duckdb:///{sample.folder}/moved.duckdb"],
     ],
+    "personas impact": [lambda _: ["personas", "impact", "Opportunity.StageName"]],
     "query": [lambda _: ["query", str(Path(__file__).parents[2] / "integration" / "reports" / "pipeline.sql")]],
     "replay": [lambda _: ["replay", "--dry-run"], lambda _: ["replay"]],
     "report": [

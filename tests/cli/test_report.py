@@ -4,7 +4,7 @@ import json
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,15 @@ def answer(sample: Any, capsys: Printed) -> Callable[[str], Rows]:
         return json.loads(capsys.readouterr().out, parse_float=Decimal)
 
     return ask
+
+
+def on_one_day(ask: Callable[[str], Rows], name: str) -> tuple[date, Rows]:
+    """Ask a report that looks at today, again where midnight (UTC) went by meanwhile: the day, and the rows."""
+    while True:
+        today = datetime.now(UTC).date()
+        rows = ask(name)
+        if datetime.now(UTC).date() == today:
+            return today, rows
 
 
 def live(sample: Any, table: str) -> dict[str, dict[str, Any]]:
@@ -70,22 +79,31 @@ def test_pipeline(sample: Any, answer: Callable[[str], Rows]) -> None:
     for deal in live(sample, "opportunity").values():
         if not deal["isclosed"]:
             expected[deal["stagename"]].append(deal)
-    rows = {r["stage"]: r for r in answer("pipeline")}
+    today, answered = on_one_day(answer, "pipeline")
+    rows = {r["stage"]: r for r in answered}
     assert rows.keys() == expected.keys()
     assert rows
-    today = datetime.now(UTC).date().isoformat()
     for stage, deals in expected.items():
         assert rows[stage]["opportunities"] == len(deals)
         assert rows[stage]["amount"] == sum(d["amount"] or Decimal(0) for d in deals)
         assert rows[stage]["closes_first"] == min(d["closedate"] for d in deals)
-        assert rows[stage]["overdue"] == sum(d["closedate"] < today for d in deals)
+        assert rows[stage]["overdue"] == sum(d["closedate"] < today.isoformat() for d in deals)
+
+
+def test_pipeline_over_time(sample: Any, answer: Callable[[str], Rows]) -> None:
+    rows = answer("pipeline-over-time")
+    weeks = sorted({row["week"] for row in rows}, reverse=True)
+    assert [row["week"] for row in rows] == sorted((row["week"] for row in rows), reverse=True)
+    # The line of this week is the pipeline of now; those before it are held against images in tests/contracts.
+    now = {row["stage"]: (row["opportunities"], row["amount"]) for row in answer("pipeline")}
+    assert {r["stage"]: (r["opportunities"], r["amount"]) for r in rows if r["week"] == weeks[0]} == now
+    assert 20 < len(weeks) <= 27
 
 
 def test_events_per_day(sample: Any, answer: Callable[[str], Rows]) -> None:
     events = sample.rows("SELECT * FROM events")
     changes = Counter(c["event_id"] for c in sample.rows("SELECT * FROM changes"))
-    rows = answer("events-per-day")
-    today = datetime.now(UTC).date()
+    today, rows = on_one_day(answer, "events-per-day")
     assert [r["day"] for r in rows] == [(today - timedelta(days=n)).isoformat() for n in range(30)]
     for row in rows:
         of_day = [e for e in events if e["time"].startswith(row["day"])]
@@ -176,10 +194,14 @@ def test_new_people(sample: Any, answer: Callable[[str], Rows]) -> None:
         assert (row["email"], row["account_id"]) == (user["email"], user["account_id"])
 
 
-def test_every_report_is_tested_here_or_with_the_product_events_it_is_about() -> None:
+def test_every_report_is_tested_here_or_with_the_story_it_is_of() -> None:
     tested = {name.removeprefix("test_").replace("_", "-") for name in globals() if name.startswith("test_")}
-    journeys = Path(__file__).parents[1] / "journeys"
-    criteria = "".join(journeys.joinpath(f"test_criteria_s{story}.py").read_text() for story in (1, 3))
+    tests = Path(__file__).parents[1]
+    stories = [
+        "journeys/test_criteria_s1.py", "journeys/test_criteria_s3.py", "contracts/test_criteria_s2_actions.py",
+        "contracts/test_criteria_s5.py",
+    ]  # fmt: skip
+    criteria = "".join(tests.joinpath(story).read_text("utf-8") for story in stories)
     assert [name for name in names() if name not in tested and f'"{name}"' not in criteria] == []
 
 
@@ -188,6 +210,7 @@ def test_a_report_says_in_a_sentence_what_it_tells(name: str) -> None:
     one = report(name)
     assert one.sentence.endswith(".")
     assert 30 < len(one.sentence) < 120
+    assert one.picture
     assert "--" not in one.sql
 
 
@@ -223,12 +246,17 @@ def test_rows_come_one_a_line_and_no_more_than_asked_for(sample: Any, capsys: Pr
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("pipelin",), "There is no report pipelin: did you mean pipeline? headrace report lists them all."),
-        (("New_People",), "There is no report New_People: did you mean new-people? headrace report lists them all."),
-        (("../sql/x",), "There is no report ../sql/x: headrace report lists them all."),
+        (("pipelin",), "There is no report pipelin. Did you mean pipeline? headrace report lists them all."),
+        (("New_People",), "There is no report New_People. Did you mean new-people? headrace report lists them all."),
+        (("../sql/x",), "There is no report ../sql/x. headrace report lists them all."),
         (("--sql",), "The SQL of which report? headrace report lists them: headrace report pipeline --sql."),
         (("pipeline", "--csv", "--json"), "--json and --csv exclude each other: give one of them."),
         (("pipeline", "--sql", "--csv"), "--sql and --csv exclude each other: give one of them."),
+        (("pipeline", "--sql", "--svg", "x.svg"), "--sql and --svg exclude each other: give one of them."),
+        (("pipeline", "--svg", "x.svg", "--json"), "--json and --svg exclude each other: give one of them."),
+        (("--png", "x.png"), "The picture of which report? Name one: headrace report pipeline --png FILE."),
+        (("new-people", "--svg", "x"), "No picture tells this better than the table: people are listed one by one."),
+        (("pipeline", "--svg", "no/x.svg"), "The picture can't be written to no/x.svg: No such file or directory."),
     ],
 )
 def test_a_wrong_word_is_one_sentence(words: tuple[str, ...], said: str, sample: Any, capsys: Printed) -> None:

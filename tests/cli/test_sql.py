@@ -93,6 +93,15 @@ def test_a_file_and_standard_input_are_read(
         assert capsys.readouterr().out == "answer\n43\n"
 
 
+@pytest.mark.parametrize("command", ["sql", "query"])
+def test_standard_input_that_is_not_utf_8_is_told(
+    command: str, run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("select 'J\xfcrg'".encode("latin-1")), "utf-8"))
+    assert run(command, "-") == 2
+    assert "Standard input can't be read: it is not UTF-8 text." in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("statement", "code"),
     [

@@ -47,7 +47,7 @@ def test_before_a_change_people_have_the_value_of_then(sample: Any, capsys: Prin
         (["users", "--as-of", "now", "--at", "Sign Up"], "Give one of --as-of TIME and --at EVENT"),
         (["users", "--as-of", "soon"], "'soon' is not a time"),
         (["users", "--as-of", "now", "--columns", ","], "--columns names no property"),
-        (["users", "--as-of", "now", "--columns", "sfdc_contact_titel"], "did you mean sfdc_contact_title?"),
+        (["users", "--as-of", "now", "--columns", "sfdc_contact_titel"], "Did you mean sfdc_contact_title"),
         (["users", "--as-of", "now", "--columns", "sfdc_contact_last_modified_date"], "is not kept"),
     ],
 )

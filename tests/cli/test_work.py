@@ -23,6 +23,7 @@ def finished_demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[
     return folder / "demo", json.loads(printed.stdout)
 
 
+@pytest.mark.slow
 def test_the_demo_shows_people_and_what_changed(finished_demo: tuple[Path, dict[str, Any]]) -> None:
     _, shown = finished_demo
     assert shown["told"]["Contact"] > 100
@@ -31,6 +32,7 @@ def test_the_demo_shows_people_and_what_changed(finished_demo: tuple[Path, dict[
     assert all(view["rows"] for view in shown["views"])
 
 
+@pytest.mark.slow
 def test_status_and_schema_tell_what_the_demo_left(
     finished_demo: tuple[Path, dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -49,6 +51,7 @@ def test_status_and_schema_tell_what_the_demo_left(
     assert {"sfdc_account_arr", "sfdc_contact_title"} <= properties
 
 
+@pytest.mark.slow
 def test_a_doctor_whose_check_fails_ends_with_5_and_gives_a_remedy(
     finished_demo: tuple[Path, dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:

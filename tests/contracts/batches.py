@@ -49,6 +49,7 @@ PREFIXES = {
     "Opportunity": "006",
     "OpportunityContactRole": "00K",
     "Task": "00T",
+    "Event": "00U",
     "CampaignMember": "00v",
 }
 

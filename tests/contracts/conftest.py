@@ -1,6 +1,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -8,6 +9,9 @@ from integration.store.clickhouse.store import ClickHouseStore
 from integration.store.duckdb.store import DuckDBStore
 from integration.store.postgres.store import PostgresStore
 from integration.store.protocol import Store
+
+if TYPE_CHECKING:
+    from defined import World
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -55,3 +59,11 @@ def module_store(request: pytest.FixtureRequest) -> Iterator[Store]:
     opened = BACKENDS[request.param](request)()
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def world(store: Store) -> "World":
+    """A store with people in it, and definitions."""
+    from defined import World
+
+    return World(store)

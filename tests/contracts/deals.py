@@ -7,6 +7,7 @@ from typing import Any
 
 from integration.core.columns import Column, ColumnType
 from integration.store import tables
+from integration.store.attribution import Attribution
 from integration.store.projection import Shape
 from integration.store.protocol import Store
 
@@ -17,14 +18,22 @@ _KINDS: Mapping[str, ColumnType] = {
     "createddate": ColumnType.TIMESTAMP,
     "converteddate": ColumnType.DATE,
     "firstrespondeddate": ColumnType.DATE,
+    "closedate": ColumnType.DATE,
+    "activitydate": ColumnType.DATE,
+    "completeddatetime": ColumnType.TIMESTAMP,
+    "startdatetime": ColumnType.TIMESTAMP,
 } | dict.fromkeys(("is_deleted", "iswon", "isclosed", "isconverted", "hasresponded"), ColumnType.BOOLEAN)
 _FIELDS: Mapping[str, str] = {
-    "Opportunity": "id accountid amount createddate leadsource campaignid iswon isclosed is_deleted",
+    "Account": "id masterrecordid name website is_deleted",
+    "Opportunity": "id accountid amount createddate leadsource campaignid iswon isclosed is_deleted "
+    "ownerid stagename closedate",
     "OpportunityContactRole": "id opportunityid contactid is_deleted",
-    "Contact": "id accountid leadsource createddate is_deleted",
+    "Contact": "id accountid leadsource createddate is_deleted email",
     "Lead": "id leadsource createddate isconverted converteddate convertedaccountid convertedcontactid "
-    "convertedopportunityid is_deleted",
+    "convertedopportunityid is_deleted email company",
     "CampaignMember": "id campaignid contactid leadid createddate hasresponded firstrespondeddate is_deleted",
+    "Task": "id whoid type tasksubtype subject isclosed completeddatetime activitydate createddate is_deleted",
+    "Event": "id whoid startdatetime activitydate createddate is_deleted",
 }
 COLUMNS = {
     name: [Column(field, _KINDS.get(field, ColumnType.TEXT)) for field in fields.split()]
@@ -51,6 +60,7 @@ class Crm:
         self.identities: list[dict[str, Any]] = []
         self.touches: list[dict[str, Any]] = []
         self.events: list[dict[str, Any]] = []
+        self.changes: list[dict[str, Any]] = []
 
     def add(self, object_name: str, record_id: str, **fields: Any) -> str:
         """Add a record, created with the opportunities unless told otherwise; return its id."""
@@ -75,17 +85,30 @@ class Crm:
         """Add a visit."""
         self.touches.append({"touch_id": touch_id, "user_id": user_id, "time": at, "channel": channel, **fields})
 
+    def changed(self, of: str, record_id: str, at: str, field: str, old: str | None, new: str | None) -> None:
+        """Add a change of one field."""
+        told = {"object": of, "record_id": record_id, "time": at, "origin": "poll"}
+        number = len(self.changes)
+        self.changes.append({**told, "event_id": f"c-{number}", "field": field, "old_value": old, "new_value": new})
+
+    def happened(self, of: str, record_id: str, at: str, what: str) -> None:
+        """Add an event of a record, such as its deletion."""
+        told = {"object": of, "record_id": record_id, "time": at, "origin": "poll", "properties": b"{}"}
+        self.events.append({**told, "event_id": f"e-{len(self.events)}", "name": f"{of} {what}"})
+
     def write(self, store: Store) -> None:
         """Write everything in one transaction."""
         with store.transaction() as tx:
             for name, columns in COLUMNS.items():
                 tx.ensure_columns(f"salesforce.{name.lower()}", columns)
                 tx.append(f"salesforce.{name.lower()}", columns, self.raw[name])
-            for table in ("users", "identities", "touches", "events"):
+            for table in ("users", "identities", "touches", "events", "changes"):
                 tx.append(table, tables.FIXED[table], [_filled(table, row) for row in getattr(self, table)])
             for view, select in tables.OF_THE_ORG.items():
                 if view != "accounts":
                     tx.ensure_view(view, select(SHAPE), own=True)
+            for view, drawn in tables.OF_THE_RULES.items():
+                tx.ensure_view(view, drawn(SHAPE, Attribution()), own=True)
 
 
 def _filled(table: str, row: Mapping[str, Any]) -> dict[str, Any]:

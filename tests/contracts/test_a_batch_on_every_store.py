@@ -83,6 +83,7 @@ def test_every_store_says_the_same_of_the_same_batches(store: Store, by_duckdb: 
         assert said == expected
 
 
+@pytest.mark.slow_on("clickhouse")
 def test_a_batch_that_comes_again_changes_nothing(store: Store) -> None:
     for batch in batches():
         flattener(store).apply(batch)
@@ -106,6 +107,7 @@ def test_a_replay_of_all_captures_finds_everything_as_it_should_be(store: Store)
     assert told(store) == before
 
 
+@pytest.mark.slow_on("clickhouse")
 def test_a_replay_brings_back_what_somebody_has_spoiled(store: Store) -> None:
     for batch in batches():
         flattener(store).apply(batch)

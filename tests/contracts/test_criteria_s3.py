@@ -5,7 +5,7 @@ touches are worked out again in Python, for opportunities made up by chance.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from decimal import ROUND_DOWN, Decimal
 from fractions import Fraction
@@ -18,6 +18,7 @@ from deals import SHAPE, WON_AT, Crm, before, stamp
 from integration.store import marts, tables
 from integration.store.answers import ask
 from integration.store.protocol import Store
+from integration.wiring.report import report
 
 MODELS = ("first", "last", "linear", "position", "time_decay")
 CENT = Decimal("0.01")
@@ -62,7 +63,7 @@ def sixty_days(crm: Crm) -> dict[str, tuple[str | None, str, str | None]]:
 
     def case(name: str, source: str = "SDR Created", who: str | None = None) -> str:
         expected[name] = form if who is None else (source, "outbound within 60 days", f"{who}-{name}")
-        return converted(crm, name)
+        return name if name in {deal["id"] for deal in crm.raw["Opportunity"]} else converted(crm, name)
 
     for days, counts in ((0, True), (1, True), (59, True), (60, True), (61, False)):
         name = case(f"days-{days}", who="a" if counts else None)
@@ -84,6 +85,7 @@ def sixty_days(crm: Crm) -> dict[str, tuple[str | None, str, str | None]]:
     name = case("a-tie", "SDR Created", "a")
     known(crm, name, "b", before(9, LEAD_CAME), source="AE Created")
     known(crm, name, "a", before(9, LEAD_CAME), source="SDR Created")
+    moves(crm, case)
     expected["manual"] = ("Phone Inquiry", "manual", None)
     crm.deal("manual", accountid="account-manual", leadsource="Phone Inquiry", campaignid="own")
     known(crm, "manual", "a", before(5, LEAD_CAME))
@@ -93,6 +95,55 @@ def sixty_days(crm: Crm) -> dict[str, tuple[str | None, str, str | None]]:
     converted(crm, "no-lead-source", None, leadsource="Other")
     crm.deal("thrown-away", is_deleted=True, leadsource="Web")
     return expected
+
+
+def moves(crm: Crm, case: Callable[..., str]) -> None:
+    """Add people who were elsewhere, or not there, at another time than the lead's conversion."""
+
+    def moved(name: str, days: float, old: str | None, new: str | None) -> None:
+        at, places = before(days), {"": None, None: None, "here": f"account-{name}", "there": "account-elsewhere"}
+        crm.changed("Contact", f"a-{name}", at, "AccountId", places[old], places[new])
+
+    prospected = before(5, LEAD_CAME)
+    known(crm, case("moved-away-since", who="a"), "a", prospected, accountid="account-elsewhere")
+    moved("moved-away-since", -1, "here", "there")
+    known(crm, case("moved-here-since"), "a", prospected)
+    moved("moved-here-since", -1, "there", "here")
+    known(crm, case("moved-here-before", who="a"), "a", prospected)
+    moved("moved-here-before", 1, "there", "here")
+    known(crm, case("moved-here-at-that-moment", who="a"), "a", prospected)
+    moved("moved-here-at-that-moment", 0, None, "here")
+    known(crm, case("passed-by", who="a"), "a", prospected, accountid=None)
+    moved("passed-by", 2, "there", "here")
+    moved("passed-by", -3, "here", None)
+    known(crm, case("left-before"), "a", prospected, accountid="account-elsewhere")
+    moved("left-before", 1 / 24, "here", "there")
+
+    known(crm, case("deleted-since", who="a"), "a", prospected, is_deleted=True)
+    crm.happened("Contact", "a-deleted-since", before(-1), "Deleted")
+    known(crm, case("merged-since", who="a"), "a", prospected, is_deleted=True)
+    crm.happened("Contact", "a-merged-since", before(-1), "Merged")
+    known(crm, case("deleted-then"), "a", prospected)
+    crm.happened("Contact", "a-deleted-then", before(1), "Deleted")
+    crm.happened("Contact", "a-deleted-then", before(-1), "Restored")
+
+    # The account that was chosen is another one's by now: both are the same.
+    name = case("of-a-merged-account", who="a")
+    crm.add("Account", f"old-{name}", masterrecordid=f"account-{name}", is_deleted=True)
+    known(crm, name, "a", prospected)
+    crm.changed("Contact", f"a-{name}", before(-9), "AccountId", f"old-{name}", f"account-{name}")
+    name = case("the-chosen-one-was-merged", who="a")
+    crm.add("Account", f"account-{name}", masterrecordid=f"new-{name}", is_deleted=True)
+    known(crm, name, "a", prospected, accountid=f"new-{name}")
+
+    # Into an opportunity that was there already: what counts is when the lead was converted.
+    witnessed = case("conversion-witnessed", who="a")
+    crm.changed("Lead", f"lead-{witnessed}", before(-2), "IsConverted", "false", "true")
+    known(crm, witnessed, "a", prospected)
+    moved(witnessed, -1, "there", "here")
+    later = converted(crm, "converted-days-later", createddate=before(4))
+    known(crm, case(later, who="a"), "a", prospected)
+    moved(later, 1, "there", "here")
 
 
 # --- the 30 days of a campaign --------------------------------------------------------------------------------------
@@ -190,6 +241,37 @@ def first_touchpoints(crm: Crm) -> dict[str, tuple[str | None, bool, str | None]
     }
 
 
+def kinds_of_touchpoints(crm: Crm) -> None:
+    """Add somebody who came in every way there is, and people whom sales has talked with."""
+    for name, source in (("t-all", "Web"), ("t-called", "SDR Created"), ("t-installed", "AE Created")):
+        crm.add("Contact", name, leadsource=source, createddate=before(100))
+        crm.person(name, f"{name}-lead", contact_id=name, first_seen=before(100))
+
+    def event(user: str, name: str, days: float) -> None:
+        told = {"user_id": user, "time": before(days), "name": name, "origin": "product", "properties": b"{}"}
+        crm.events.append({**told, "event_id": f"{user} {name}"})
+
+    def task(name: str, **fields: Any) -> None:
+        crm.add("Task", f"task-{name}", **{"whoid": "t-all", "isclosed": True, "createddate": before(60), **fields})
+
+    event("t-all", "Instance Installed", 90)
+    event("t-all", "Form Submitted", 80)
+    event("t-all", "Signed Up", 70)
+    event("t-all", "Button Clicked", 69)
+    member(crm, "t-responded", "campaign-t", before(65), contactid="t-all", hasresponded=True)
+    task("called", tasksubtype="Call", completeddatetime=before(50))
+    task("met", type="meeting", activitydate="2026-05-02", whoid="t-all-lead")
+    task("logged", subject="Call")
+    task("open", tasksubtype="Call", isclosed=False)
+    task("written", tasksubtype="Email", type="Email", subject="Call us back")
+    task("deleted", tasksubtype="Call", is_deleted=True)
+    task("nobody", tasksubtype="Call", whoid=None)
+    crm.add("Event", "event-demo", whoid="t-all", startdatetime=before(20), createddate=before(40))
+    crm.add("Event", "event-cancelled", whoid="t-all", startdatetime=before(20), is_deleted=True)
+    task("prospected", tasksubtype="Call", whoid="t-called")
+    event("t-installed", "Instance Installed", 5)
+
+
 # --- shares of touches ----------------------------------------------------------------------------------------------
 
 
@@ -227,6 +309,7 @@ def crm() -> Crm:
     made.expected = {  # type: ignore[attr-defined]
         "sixty": sixty_days(made), "thirty": thirty_days(made), "first": first_touchpoints(made),
     }  # fmt: skip
+    kinds_of_touchpoints(made)
     visits(made, Random(3))
     return made
 
@@ -307,6 +390,55 @@ def test_s3_16_every_form_stays_though_the_first_alone_is_the_first_touchpoint(f
     assert [row[3] for row in rows if row[0] == "p-form"] == ["f-first", "f-second"]
     assert [row[3] for row in rows if row[0] == "p-outbound"] == ["f-with-the-record"]
     assert [row[3] for row in rows if row[0] == "p-late-answer"] == ["f-between", "f-sent-long-ago"]
+
+
+def test_s3_02_s3_18_each_way_in_which_people_come_is_a_kind_of_touchpoint(filled: Store) -> None:
+    rows = ask(filled, "SELECT * FROM touchpoints WHERE user_id = 't-all' ORDER BY place")
+    assert [(row["place"], row["kind"], row["touchpoint_id"], row["time"], row["campaign_id"]) for row in rows] == [
+        (1, "install", "t-all Instance Installed", "2026-03-03T12:00:00Z", None),
+        (2, "form", "t-all Form Submitted", "2026-03-13T12:00:00Z", None),
+        (3, "sign-up", "t-all Signed Up", "2026-03-23T12:00:00Z", None),
+        (4, "campaign", "t-responded", "2026-03-28T12:00:00Z", "campaign-t"),
+        (5, "sales", "task-logged", "2026-04-02T12:00:00Z", None),
+        (6, "sales", "task-called", "2026-04-12T12:00:00Z", None),
+        (7, "sales", "task-met", "2026-05-02T00:00:00Z", None),
+        (8, "sales", "event-demo", "2026-05-12T12:00:00Z", None),
+    ]
+
+
+def test_s3_09_a_talk_with_sales_is_no_first_touchpoint_and_an_install_is_one(filled: Store) -> None:
+    rows = ask(filled, "SELECT * FROM first_touchpoints WHERE user_id LIKE 't-%'")
+    assert {row["user_id"]: (row["first_touchpoint_kind"], row["is_outbound"]) for row in rows} == {
+        "t-all": ("install", False),
+        "t-called": (None, True),
+        "t-installed": ("install", True),
+    }
+
+
+SOURCES = {
+    "Contact Form": "inbound", "Demo Request": "inbound", "Trial Request": "inbound", "Account Set-up": "inbound",
+    "Private install (HubSpot)": "inbound", "SDR Created": "outbound", "AE created": "outbound",
+    "Web (SDR)": "outbound", "Referral": "other", "LeadIQ": "other", "Webinar": "other", None: None,
+}  # fmt: skip
+
+
+def test_s3_08_lead_sources_are_inbound_outbound_or_other(store: Store) -> None:
+    crm = Crm()
+    for number, source in enumerate(SOURCES):
+        crm.add("Lead", f"lead-{number}", leadsource=source)
+        crm.person(f"lead-{number}", lead_id=f"lead-{number}")
+        crm.deal(f"deal-{number}", leadsource=source)
+    crm.write(store)
+    with store.transaction() as tx:
+        tx.append("opportunity_source", tables.FIXED["opportunity_source"], tx.rows(select("opportunity_source")))
+    people = ask(store, "SELECT lead_source, lead_source_origin FROM first_touchpoints")
+    assert {row["lead_source"]: row["lead_source_origin"] for row in people} == SOURCES
+    deals = ask(store, "SELECT opportunity_source, source_origin FROM opportunity_source")
+    assert {row["opportunity_source"]: row["source_origin"] for row in deals} == SOURCES
+    lines = ask(store, report("opportunity-sources").sql)
+    assert {row["opportunity_source"]: row["origin"] for row in lines} == {
+        source or "(unknown)": origin or "(unknown)" for source, origin in SOURCES.items()
+    }
 
 
 # --- the oracle of attribution --------------------------------------------------------------------------------------

@@ -15,6 +15,8 @@ from integration.store.duckdb.store import DuckDBStore
 from integration.store.then import users_as_of
 from integration.wiring.as_of import asked
 
+pytestmark = pytest.mark.slow_on("clickhouse")
+
 PEOPLE, ACCOUNTS, EDITS = 14, 4, 90
 LATEST = "2031-01-01T00:00:00Z"
 

@@ -17,6 +17,8 @@ from integration.store.answers import ask
 from integration.store.duckdb.store import DuckDBStore
 from integration.store.protocol import Store
 
+pytestmark = pytest.mark.slow_on("clickhouse")
+
 CRM = [entry for entry in batches()[0] if entry.stream != "product.events"]
 ANN, DORA = record("Contact", 1), record("Contact", 4)
 PEOPLE = ("users", "identities", "headrace.people", "headrace.traits", "headrace.sightings", "headrace.properties")
@@ -181,6 +183,7 @@ def test_a_value_without_room_leaves_its_column_empty(store: Store) -> None:
     assert filled(store, "u-1") == {}
 
 
+@pytest.mark.slow_on("clickhouse")
 def test_a_store_has_room_for_200_traits_and_says_so_once(store: Store) -> None:
     with structlog.testing.capture_logs() as logs:
         worker = apply(store, [tells(1, "u-1", {f"t{n:03d}": n for n in range(150)})])
@@ -226,6 +229,7 @@ def test_traits_that_the_settings_leave_out_are_stored_nowhere(store: Store) -> 
     assert filled(store, "u-1") == {"plan": "pro", "company_id": "7", "salary": "old-1234"}
 
 
+@pytest.mark.slow_on("clickhouse")
 def test_a_replay_finds_every_trait_as_it_should_be_and_brings_back_what_was_spoiled(store: Store) -> None:
     apply(store, CRM)
     mail = {"email": "ann@example.com"}

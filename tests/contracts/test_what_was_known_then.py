@@ -16,6 +16,8 @@ from integration.store.protocol import Store
 from integration.store.then import Asked, users_as_of, users_at_events
 from integration.wiring.as_of import asked
 
+pytestmark = pytest.mark.slow_on("clickhouse")
+
 HISTORY = schema_of(
     "ContactHistory",
     {"ContactId": "reference", "CreatedById": "reference", "Field": "picklist", "DataType": "picklist",
@@ -218,7 +220,7 @@ def test_a_field_whose_type_has_changed_goes_by_its_present_name(lived: Store) -
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("sfdc_contact_titel", "did you mean sfdc_contact_title?"),
+        ("sfdc_contact_titel", "Did you mean sfdc_contact_title"),
         ("sfdc_contact_system_modstamp", "The past of sfdc_contact_system_modstamp is not kept"),
     ],
 )

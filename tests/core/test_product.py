@@ -50,6 +50,48 @@ def test_whatever_the_order_and_the_batches_the_same_is_known_of_each_id(
     assert known == product.sightings(told)
 
 
+@given(st.lists(events(), min_size=1, max_size=4), st.lists(events(), min_size=1, max_size=4))
+def test_what_is_said_to_tell_nothing_more_changes_no_row(before: list[Any], later: list[Any]) -> None:
+    rows = {product_id: product.row_of(one) for product_id, one in product.sightings(before).items()}
+    for product_id, one in product.sightings(later).items():
+        if product_id in rows and not product.tells_more(one, rows[product_id]):
+            assert product.row_of(product.sighting_of(rows[product_id]).joined(one)) == rows[product_id]
+
+
+def test_a_property_of_a_reserved_name_stays_beside_what_the_client_told() -> None:
+    def properties(kind: str, own: dict[str, Any], **told: Any) -> Any:
+        row = product.event_row(event(type=kind, properties=own, **told), "2026-01-01T00:00:00.000Z")
+        return exactjson.loads(row["properties"])
+
+    around = {"campaign": {"source": "ad"}, "page": {"url": "https://example.org/p"}}
+    assert properties("track", {"context": "onboarding", "n": 1}, context=around) == {
+        "context": around, "own_context": "onboarding", "n": 1,
+    }  # fmt: skip
+    own = {"context": "a", "own_context": "b", "own_own_context": "c", "traits": [1], "group_id": 7, "name": "N"}
+    assert properties("page", own, context=around, traits={"plan": "pro"}, group_id="g1", name="Pricing") == {
+        "context": around, "own_context": "b", "own_own_context": "c", "own_own_own_context": "a",
+        "traits": {"plan": "pro"}, "own_traits": [1], "group_id": "g1", "own_group_id": 7,
+        "name": "Pricing", "own_name": "N",
+    }  # fmt: skip
+    # What nobody told, or told alike, is left as it is; a track call's name is that of the event.
+    assert properties("track", own, name="Opened") == own
+    assert properties("page", {"name": "Pricing", "context": None}, name="Pricing", context=around) == {
+        "name": "Pricing", "context": around, "own_context": None,
+    }  # fmt: skip
+
+
+def test_a_use_by_somebody_known_tells_nothing_more_and_an_earlier_one_does() -> None:
+    second = "2026-01-01T00:00:02.000Z"
+    row = product.row_of(product.sightings([event(user_id="u1", time=second)])["u1"])
+
+    def tells_more(**told: Any) -> bool:
+        return product.tells_more(product.sightings([event(**told)])["u1"], row)
+
+    assert not tells_more(user_id="u1", time="2026-01-01T00:00:03.000Z")
+    assert tells_more(user_id="u1", time="2026-01-01T00:00:01.000Z")
+    assert tells_more(user_id="u1", time=second, type="identify", traits={"plan": "pro"})
+
+
 @given(st.lists(events(), min_size=1, max_size=8))
 def test_every_id_of_an_event_is_somebody(told: list[dict[str, Any]]) -> None:
     rows = [product.row_of(one) for one in product.sightings(told).values()]

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from integration.core import exactjson
-from integration.core.segment import MOST_EVENTS, TYPES, Call, corrected, read_call
+from integration.core.segment import MOST_EVENTS, TYPES, Call, corrected, read_call, read_past
 from schemas import ProductEvent
 
 NOW = datetime(2026, 11, 22, 5, 0, tzinfo=UTC)
@@ -267,6 +267,81 @@ def test_an_event_without_an_id_that_is_sent_again_is_the_same_if_it_has_a_time(
     assert ids == ["made-1", "made-2", "made-3"]
 
 
+def test_an_event_without_an_id_has_the_same_one_in_whatever_words_it_is_told() -> None:
+    message = {"type": "page", "userId": 7, "name": "Docs", "timestamp": "2026-11-22T04:00:00.5Z"}
+    message |= {"properties": {"a": 1, "b": {"c": 2, "d": 3}}, "context": {"ip": "x", "locale": "de"}}
+    other = {
+        "context": {"locale": "de"},
+        "properties": {"b": {"d": 3, "c": 2}, "a": 1},
+        "name": " Docs ",
+        "channel": "web",
+    }
+    other |= {"originalTimestamp": "2026-11-22 05:00:00.500+01:00", "userId": "7", "type": "page"}
+    again = read({"batch": [other], "context": {"ip": "x"}}).events[0]
+    assert again["id"] == event(message)["id"] == read_past(message, NOW).events[0]["id"]
+    changed = [{"userId": 8}, {"name": "docs"}, {"timestamp": "2026-11-22T04:00:00.500001Z"}, {"properties": {"a": 2}}]
+    changed += [{"type": "screen"}, {"groupId": 7}, {"context": {}}, {"traits": {"a": 1}}, {"anonymousId": "7"}]
+    ids = [event({**message, **one})["id"] for one in changed]
+    assert len({again["id"], *ids}) == len(changed) + 1
+
+
+PAST = {"type": "track", "event": "Sign Up", "userId": "u1", "timestamp": "2024-05-01T10:00:00Z"}
+
+
+def past(message: dict[str, Any]) -> dict[str, Any]:
+    call = read_past(message, NOW)
+    assert call.refused == []
+    ProductEvent.model_validate_json(exactjson.dumps(call.events[0]))
+    return call.events[0]
+
+
+@pytest.mark.parametrize(
+    ("told", "time"),
+    [
+        ({}, "2024-05-01T10:00:00.000Z"),
+        # When it was sent tells nothing, unless it is known when that came in.
+        ({"sentAt": "2024-05-01T10:00:30Z"}, "2024-05-01T10:00:00.000Z"),
+        ({"sentAt": "2024-05-01T10:00:30Z", "receivedAt": "2024-05-01T11:00:00Z"}, "2024-05-01T10:59:30.000Z"),
+        ({"receivedAt": "2024-05-01T11:00:00Z"}, "2024-05-01T10:00:00.000Z"),
+        ({"timestamp": "2099-01-01", "sentAt": "2099-01-02", "receivedAt": "2024-05-03"}, "2024-05-02T00:00:00.000Z"),
+        ({"timestamp": "2024-05-01 10:00:00.123456 UTC"}, "2024-05-01T10:00:00.123Z"),
+        ({"timestamp": "2026-11-23T05:00:00Z"}, "2026-11-23T05:00:00.000Z"),
+    ],
+)
+def test_an_event_of_the_past_is_when_it_says(told: dict[str, Any], time: str) -> None:
+    assert past({**PAST, **told})["time"] == time
+    assert past({**PAST, **told})["received_at"] == "2026-11-22T05:00:00.000Z"
+
+
+@pytest.mark.parametrize(
+    ("message", "words"),
+    [
+        ({**PAST, "timestamp": None}, "needs a timestamp"),
+        ({**PAST, "timestamp": "31.01.2024"}, "needs a timestamp"),
+        ({**PAST, "timestamp": 1_700_000_000}, "needs a timestamp"),
+        ({**PAST, "timestamp": "2026-11-23T05:00:01Z"}, "still to come"),
+        ({**PAST, "userId": ""}, "neither userId nor anonymousId"),
+        ({"userId": "u"}, "neither a batch nor an event with its type"),
+        ([PAST], "not a JSON object"),
+    ],
+)
+def test_no_time_is_made_up_for_an_event_of_the_past(message: Any, words: str) -> None:
+    call = read_past(message, NOW)
+    assert call.events == []
+    assert words in call.refused[0].reason
+
+
+def test_a_batch_of_the_past_tells_of_its_events_what_it_would_at_the_door() -> None:
+    body = {
+        "sentAt": "2024-05-01T10:01:00Z",
+        "receivedAt": "2024-05-01T10:02:00Z",
+        "batch": [PAST, {**PAST, "userId": None}],
+    }
+    call = read_past(body, NOW)
+    assert [one["time"] for one in call.events] == ["2024-05-01T10:01:00.000Z"]
+    assert [one.place for one in call.refused] == [1]
+
+
 KEYS = st.sampled_from(
     ["batch", "type", "userId", "anonymousId", "previousId", "groupId", "messageId", "event", "name", "category",
      "properties", "traits", "context", "timestamp", "originalTimestamp", "sentAt", "x"]
@@ -290,6 +365,8 @@ def test_no_body_however_odd_raises_and_every_event_fits_its_schema(body: Any, k
     call = read_call(kind, body, NOW, numbered())
     count = len(body["batch"]) if kind is None and isinstance(body, dict) and isinstance(body.get("batch"), list) else 1
     assert len(call.events) + len(call.refused) == count
+    if kind is None:
+        assert {one["message_id"] for one in read_past(body, NOW).events} <= {one["message_id"] for one in call.events}
     for one in call.events:
         ProductEvent.model_validate_json(exactjson.dumps(one))
         assert one["user_id"] or one["anonymous_id"]

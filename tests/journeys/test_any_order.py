@@ -34,8 +34,8 @@ def captured(found_for_all: Found) -> tuple[Any, list[Capture], dict[str, bytes]
     """A company, all that was captured of a life with several syncs, and the descriptions to read it with."""
     company = found_for_all(accounts=2, seed=11)
     company.sync()
-    for _ in range(4):
-        company.live(20)
+    for _ in range(2):
+        company.live(25)
         company.sync()
     captures = company.query("SELECT stream, payload FROM captures ORDER BY stream, stored_at, rowid")
     schemas = company.query("SELECT schema_id, body::VARCHAR AS body FROM headrace.schemas")

@@ -207,6 +207,7 @@ def read_and_kept_back(company: Any, *names: str) -> Iterator[None]:
             Publisher(client).publish_more(captures, schema)
 
 
+@pytest.mark.slow
 def test_a_row_that_is_stored_after_a_later_poll_sets_nothing_back(found: Found) -> None:
     company = found(accounts=4)
     company.sync()
@@ -315,6 +316,7 @@ def test_killed_at_any_moment_it_goes_on_and_loses_and_doubles_nothing(found: Fo
     assert_nothing_waits_or_stands_twice(company)
 
 
+@pytest.mark.slow
 def test_an_interrupted_backfill_ends_with_130_and_says_how_to_go_on(found: Found) -> None:
     company = found(accounts=4)
     company.server.rest.bulk.polls = 1_000

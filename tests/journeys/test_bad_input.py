@@ -118,7 +118,7 @@ def test_an_org_that_nobody_answers_for_ends_with_3(shell: Shell) -> None:
         ({"HEADRACE_SALESFORCE__CONSUMER_KEY": "another-key"}, "Salesforce refused the login (invalid_client"),
         ({"HEADRACE_OBJECTS__Foo__c__ENABLED": "true"}, "The org has no object 'Foo__c' that this login may read"),
         ({"HEADRACE_OBJECTS__Accounts__ENABLED": "true"}, "The org has no object 'Accounts' that this login may read (did you mean Account?)"),
-        ({"HEADRACE_OBJECTS__Contcat__EXCLUDE": "Fax"}, "objects.Contcat has settings, but Contcat is not watched: did you mean objects.Contact?"),
+        ({"HEADRACE_OBJECTS__Contcat__EXCLUDE": "Fax"}, "objects.Contcat has settings, but Contcat is not watched. Did you mean objects.Contact"),
         ({"HEADRACE_OBJECTS__Contact__ENRICH": "Title"}, "objects.Contact.enrich names Title, which is not a lookup field"),
         ({"HEADRACE_OBJECTS__Contact__ENRICH": "cbit__Clearbitt__c"}, "objects.Contact.enrich names cbit__Clearbitt__c, which is not a lookup"),
         ({"HEADRACE_PRIVACY__HASH": "Contact.Email"}, "privacy.hash is not in this version yet"),

@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -12,9 +13,10 @@ from night import capture_of_unknown_kind, consuming, intake, night_shift, store
 
 from consumers import app
 from consumers.intake import CONSUMER
+from integration.core.segment import read_call
 from integration.errors import RunError, UnreachableError
 from integration.store.duckdb.store import DuckDBStore
-from integration.stream import dead, groups, names
+from integration.stream import dead, groups, names, product
 from integration.stream.connection import Client, connect
 from integration.wiring import parts
 
@@ -46,6 +48,7 @@ def assert_once(company: Any) -> None:
 # --- entries that never come
 
 
+@pytest.mark.slow
 def test_what_somebody_else_reads_is_stored_all_the_same_in_order_and_once(found: Found) -> None:
     company = found(accounts=3)
     with night_shift(company) as shift:
@@ -117,6 +120,7 @@ def test_an_entry_that_makes_the_flattener_fail_is_found_and_all_others_are_stor
     assert_once(company)
 
 
+@pytest.mark.slow
 def test_a_value_that_the_store_refuses_costs_one_record_and_not_the_batch(found: Found) -> None:
     company = found(accounts=4)
     with night_shift(company) as shift:
@@ -418,6 +422,7 @@ def test_what_is_stored_and_was_not_acknowledged_does_not_stay_pending(found: Fo
     assert_once(company)
 
 
+@pytest.mark.slow
 def test_what_was_deleted_with_its_stream_before_it_was_stored_is_read_again(found: Found) -> None:
     company = found(accounts=3)
     company.sync()
@@ -474,3 +479,24 @@ def test_the_position_is_asked_for_once_for_a_batch_of_all_streams(found: Found)
 
 def _calls(stats: Any, command: str) -> int:
     return int(stats.get(f"cmdstat_{command}", {"calls": 0})["calls"])
+
+
+def test_product_events_that_trickle_in_are_stored_together_and_the_first_at_once(
+    found: Found, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(app._GATHER_SECONDS, names.PRODUCT_STREAM, 2.0)
+    company = found(accounts=1)
+
+    def tell(number: int) -> None:
+        body = {"type": "track", "userId": "u1", "event": "Sign Up", "messageId": f"m{number}"}
+        product.publish(shift.client, read_call(None, body, datetime.now(UTC), str).events)
+
+    with night_shift(company) as shift:
+        shift.polled()
+        tell(1)
+        with consuming(shift) as worker:
+            worker.until(lambda: worker.query("SELECT 1 FROM events"), "the first is stored")
+            for number in range(2, 6):
+                tell(number)
+            worker.until(lambda: len(worker.query("SELECT 1 FROM events")) == 5, "the others are too")
+            assert [applied.stored for applied in worker.applied] == [1, 4]

@@ -6,9 +6,11 @@ decides: from a campaign, by an anonymous browser that turns out to be theirs.
 
 from collections import Counter
 from collections.abc import Callable
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
+from xml.etree.ElementTree import fromstring
 from zlib import crc32
 
 import pytest
@@ -16,12 +18,14 @@ from compare import assert_equal
 
 from integration.core.segment import read_call
 from integration.sandbox.model import FieldDef, ObjectDef
+from integration.store.answers import ask
+from integration.store.opening import open_reader
 from integration.stream import inspect
 from integration.stream.connection import connect
 from integration.stream.product import publish
 from integration.wiring.catalog import catalog
 from integration.wiring.explain import explain_row
-from integration.wiring.report import report
+from integration.wiring.report import fitted, report
 
 Found = Callable[..., Any]
 
@@ -181,6 +185,14 @@ BUCKETS = """CASE WHEN {title} ILIKE '%product%' THEN 'Product' WHEN {title} ILI
     WHEN {title} ILIKE '%engineer%' OR {title} ILIKE '%developer%' THEN 'Engineering' ELSE 'Other' END"""
 
 
+def test_s1_04_titles_are_counted_before_anybody_makes_roles_of_them(company: Any) -> None:
+    raw = f"SELECT contact.title AS title, count(*) AS n {RAW_CONTACTS} GROUP BY title"
+    census = same(company, raw, f"SELECT sfdc_contact_title AS title, count(*) AS n {SIMPLE} GROUP BY title", rows=10)
+    signed_up = {row["id"] for row in company.query(f"SELECT contact.id {RAW_CONTACTS}")}
+    titles = Counter(r["Title"] for r in company.org.records("Contact") if r["Id"] in signed_up)
+    assert {row["title"]: row["n"] for row in census} == titles
+
+
 def test_s1_05_titles_become_roles_by_case_and_by_clearbit_s_own_categories(company: Any) -> None:
     def both(raw_column: str, column: str) -> tuple[str, str]:
         return (
@@ -191,7 +203,6 @@ def test_s1_05_titles_become_roles_by_case_and_by_clearbit_s_own_categories(comp
     by_case = same(company, *both(BUCKETS.format(title="contact.title"), BUCKETS.format(title="sfdc_contact_title")))
     assert {row["role"] for row in by_case} >= {"Product", "Engineering", "Other"}
     same(company, *both("cbit.cbit__role__c", "sfdc_contact_cbit_role"))
-    same(company, *both("contact.title", "sfdc_contact_title"), rows=10)
 
 
 @pytest.mark.parametrize(
@@ -210,6 +221,25 @@ def test_s1_06_revenue_per_role_and_company(raw_bucket: str, bucket: str, compan
         {numbers.format(arr="sfdc_account_arr")} {SIMPLE}
         WHERE sfdc_account_account_type = 'Paying Customer' GROUP BY 1, 2 ORDER BY average_rev DESC"""
     assert any(row["total_rev"] for row in same(company, raw, simple))
+
+
+def test_s1_13_contacts_account_updates_and_touches_come_by_themselves(found: Found) -> None:
+    company = found(build=False)
+    account = company.org.insert("Account", {"Name": "Acme", "Industry": "Software"})
+    company.sync()
+    company.clock.advance(30)
+    company.org.insert("Contact", {"LastName": "Reyes", "AccountId": account, "Email": "b@example.com"})
+    company.org.update("Account", account, {"Industry": "Media"})
+    send(company, sign_ups(["b@example.com"], "Sign Up"))
+    company.sync()
+    [person] = company.query("SELECT user_id, account_id, sfdc_account_industry AS industry FROM users")
+    assert (person["account_id"], person["industry"]) == (account, "Media")
+    of_them = f"WHERE user_id = '{person['user_id']}'"
+    assert [row["utm_source"] for row in company.query(f"SELECT utm_source FROM touches {of_them}")] == ["ads"]
+    names = [row["name"] for row in company.query(f"SELECT name FROM events {of_them} ORDER BY name")]
+    assert names == ["Contact Created", "Identified", "Page Viewed", "Sign Up"]
+    updates = company.query("SELECT record_id FROM events WHERE name = 'Account Updated'")
+    assert [row["record_id"] for row in updates] == [account]
 
 
 UPDATES = {
@@ -248,14 +278,175 @@ def test_s1_09_s1_10_visits_sign_ups_and_revenue_per_campaign(company: Any) -> N
             sum(account in won for account in accounts),
             sum(won.get(account, Decimal(0)) for account in accounts),
         )
-    rows = {row.pop("campaign"): tuple(row.values()) for row in company.query(report("campaigns").sql)}
+    rows = {row.pop("campaign"): tuple(row.values())[:6] for row in answered(company, "campaigns")}
     assert rows == expected
     assert sum(row[-1] for row in rows.values()) > 0
 
 
+def answered(company: Any, name: str) -> list[dict[str, Any]]:
+    """Ask a named report."""
+    with open_reader(company.settings.store.url) as reader:
+        return ask(reader, fitted(reader, report(name)).sql)
+
+
+@dataclass(frozen=True)
+class SignedUp:
+    """Somebody who signed up, as the org knows them."""
+
+    title: str
+    account: str | None
+    industry: str
+    arr: Decimal | None
+    month: str
+
+
+@pytest.fixture(scope="module")
+def signed_up(company: Any) -> list[SignedUp]:
+    """Everybody who signed up: from the org and the calls of the browsers, not from the store."""
+    contacts = {
+        r["Email"].strip().lower(): r for r in company.org.records("Contact") if r["Email"] and not r["IsDeleted"]
+    }
+    accounts = {r["Id"]: r for r in company.org.records("Account")}
+    found = []
+    for email in addresses(company, "Contact"):
+        luck = crc32(email.encode())
+        if luck % 5:
+            person = contacts[email]
+            account = accounts.get(person["AccountId"], {"Industry": None, "ARR__c": None})
+            arr = None if account["ARR__c"] is None else Decimal(str(account["ARR__c"]))
+            told = (person["Title"] or "(unknown)", person["AccountId"], account["Industry"] or "(unknown)", arr)
+            found.append(SignedUp(*told, month=f"2026-01-{1 + luck % 28:02d}"))
+    return found
+
+
+def grouped(people: list[SignedUp], key: Callable[[SignedUp], Any]) -> dict[Any, tuple[int, int, Any, Any]]:
+    """(people, accounts, ARR once for each account, ARR once for each person) by a key."""
+    found = {}
+    for value in {key(one) for one in people}:
+        of = [one for one in people if key(one) == value]
+        accounts = {one.account: one.arr for one in of if one.account is not None}
+        arr, each = [a for a in accounts.values() if a is not None], [one.arr for one in of if one.arr is not None]
+        found[value] = (len(of), len(accounts), sum(arr) if arr else None, sum(each) if each else None)
+    return found
+
+
+def shown(rows: list[dict[str, Any]], *keys: str) -> dict[Any, tuple[Any, ...]]:
+    columns = ("people", "accounts", "arr_by_account", "arr_by_person")
+    return {
+        tuple(row[key] for key in keys) if len(keys) > 1 else row[keys[0]]: tuple(row[c] for c in columns)
+        for row in rows
+    }
+
+
+def dearest(rows: list[dict[str, Any]], key: str, count: int) -> list[str]:
+    """The values of a column whose rows have the most ARR together: what is drawn first."""
+    total: Counter[str] = Counter()
+    for row in rows:
+        total[row[key]] += row["arr_by_account"]
+    return [value for value, _ in total.most_common(count)]
+
+
+def test_s1_07_who_signs_up_by_industry(company: Any, signed_up: list[SignedUp]) -> None:
+    expected = grouped(signed_up, lambda one: one.industry if one.account else "(no account)")
+    assert shown(answered(company, "sign-ups"), "industry") == expected
+
+
+def test_s1_07_the_job_titles_of_those_who_sign_up(company: Any, signed_up: list[SignedUp]) -> None:
+    rows = answered(company, "sign-ups-by-title")
+    assert shown(rows, "title") == grouped(signed_up, lambda one: one.title)
+    paying = {
+        title: len({one.account for one in signed_up if one.title == title and (one.arr or 0) > 0})
+        for title in {one.title for one in signed_up}
+    }
+    assert {row["title"]: row["accounts_that_pay"] for row in rows} == paying
+    assert sum(paying.values()) > 3
+
+
+def test_s1_07_how_much_those_who_sign_up_pay(company: Any, signed_up: list[SignedUp]) -> None:
+    def pays(one: SignedUp) -> str:
+        if one.account is None:
+            return "(no account)"
+        steps = [(200_000, "200,000 and more"), (50_000, "50,000 to 200,000"), (10_000, "10,000 to 50,000")]
+        named = [name for least, name in steps if (one.arr or 0) >= least]
+        return named[0] if named else "less than 10,000" if (one.arr or 0) > 0 else "(nothing)"
+
+    assert shown(answered(company, "sign-ups-by-arr"), "pays") == grouped(signed_up, pays)
+
+
+def test_s1_07_sign_ups_by_month_have_each_account_once(company: Any, signed_up: list[SignedUp]) -> None:
+    row, *later = answered(company, "sign-ups-by-month")  # all of them came in January
+    [(people, accounts, arr, _)] = grouped(signed_up, lambda _: "").values()
+    paying = {one.account for one in signed_up if (one.arr or 0) > 0}
+    assert row == {
+        "month": "2026-01-01",
+        "people": people,
+        "accounts": accounts,
+        "accounts_that_pay": len(paying),
+        "arr_by_account": arr,
+    }
+    assert sum(one[column] for one in later for column in row.keys() - {"month"}) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "key"), [("channels", "channel"), ("campaigns", "campaign"), ("landing-pages", "landing_page")]
+)
+def test_s1_07_s1_20_where_people_came_from_has_revenue_once_per_account_and_per_person(
+    name: str, key: str, company: Any, signed_up: list[SignedUp]
+) -> None:
+    """Who came has signed up, or has no account: what their accounts pay is what those of the sign-ups do."""
+    rows = answered(company, name)
+    [(_, _, once, each)] = grouped(signed_up, lambda _: "").values()
+    assert sum(row["arr_by_person"] or 0 for row in rows) == each
+    if len(rows) == 1:
+        assert rows[0]["arr_by_account"] == once
+    else:
+        assert sum(row["arr_by_account"] or 0 for row in rows) > once  # an account that came by two counts for both
+    assert all(row[key] for row in rows)
+    if name == "landing-pages":
+        [row] = rows
+        assert row["arr_for_each_sign_up"] == round(once / row["sign_ups"], 2)
+
+
+def test_s1_07_who_uses_the_product_and_who_has_stopped(company: Any) -> None:
+    kinds = {r["Id"]: r["Type"] for r in company.org.records("Account")}
+    account_of = {r["Email"].strip().lower(): r["AccountId"] for r in company.org.records("Contact") if r["Email"]}
+    [now] = company.query("SELECT (now() AT TIME ZONE 'UTC')::DATE AS today")
+    today = date.fromisoformat(now["today"])
+    people: dict[str, list[date]] = {}
+    for email in {*addresses(company, "Contact"), *addresses(company, "Lead")}:
+        account = account_of.get(email) if crc32(email.encode()) % 5 else None
+        kind = "(no account)" if account is None else kinds[account] or "(unknown)"
+        people.setdefault(kind, []).append(date(2026, 1, 1 + crc32(email.encode()) % 28))
+    expected = {
+        kind: (
+            len(days),
+            sum((today - day).days <= 30 for day in days),
+            sum(30 < (today - day).days <= 120 for day in days),
+        )
+        for kind, days in people.items()
+    }
+    rows = answered(company, "product-use")
+    assert {r["account_type"]: (r["people"], r["active_30d"], r["stopped"]) for r in rows} == expected
+
+
+def test_s1_18_title_by_industry_of_sign_ups_that_pay_with_arr(company: Any, signed_up: list[SignedUp]) -> None:
+    expected = grouped([one for one in signed_up if (one.arr or 0) > 0], lambda one: (one.title, one.industry))
+    rows = answered(company, "who-buys")
+    assert shown(rows, "title", "industry") == expected
+    assert len(expected) > 3
+    assert [row["arr_by_account"] for row in rows] == sorted((row["arr_by_account"] for row in rows), reverse=True)
+    # Without SQL, and as a picture.
+    done = company.shell.run("report", "who-buys", "--csv")
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, len(rows) + 1)
+    done = company.shell.run("report", "who-buys", "--svg", "-")
+    drawn = fromstring(done.stdout)
+    texts = {"".join(one.itertext()) for one in drawn.iter() if one.tag.endswith("}text")}
+    assert {"ARR by account", *dearest(rows, "title", 3)} <= texts
+
+
 @pytest.mark.parametrize("name", ["channels", "landing-pages", "sign-ups"])
 def test_s1_07_every_report_adds_up_to_the_same_people_and_revenue(name: str, company: Any) -> None:
-    rows = company.query(report(name).sql)
+    rows = answered(company, name)
     [signed_up] = company.query("SELECT count(DISTINCT user_id) AS n FROM sign_up")
     counted = "people" if name == "sign-ups" else "sign_ups"
     assert sum(row[counted] for row in rows) == signed_up["n"]

@@ -183,6 +183,9 @@ def test_s3_10_outbound_people_without_a_touchpoint_are_a_line_of_their_own(stor
         ("Demo Request", "Webinar"): (False, 1),
         ("Web Sign-up", "Sign-up"): (False, 1),
     }
+    assert {row["lead_source"]: row["origin"] for row in rows} == {
+        "SDR Created": "outbound", "Contact Form": "inbound", "Demo Request": "inbound", "Web Sign-up": "inbound",
+    }  # fmt: skip
     assert {row["lead_source"]: row["accounts_that_won"] for row in rows}["Demo Request"] == 1
 
 

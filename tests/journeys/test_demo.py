@@ -5,6 +5,7 @@ import re
 import shlex
 import signal
 from collections import Counter
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,10 @@ def test_it_shows_a_person_a_timeline_and_the_personas_with_their_sql(ended: tup
         "The same person's timeline",
         "Who pays: title x industry",
         "Campaigns: visits, people, sign-ups",
+        "What opportunities are owed to",
+        "The personas that are defined",
         "Who uses the product",
+        "Accounts at risk",
     ):
         assert f"== {heading}" in said
     assert re.search(r"^user_id +003\w{15}$", said, re.MULTILINE)
@@ -101,12 +105,14 @@ def test_the_campaigns_it_shows_are_those_of_an_independent_count(ended: tuple[S
         paying = len(accounts & set(won))
         counted[campaign] = (len(people), len(people & signed_up), len(accounts), paying, amount)
     shown = {row.pop("campaign"): row for row in asked(shell, "report", "campaigns")}
-    shown.pop("(none)")
+    assert "(direct)" in shown
+    assert {name for name in shown if name not in counted} <= {"(direct)", "(search)", "(referral)"}
+    shown = {name: row for name, row in shown.items() if name in counted}
     columns = ("people", "sign_ups", "accounts", "accounts_that_won", "won_amount")
     assert {name: tuple(row[column] for column in columns) for name, row in shown.items()} == counted
     assert len(counted) == 6
     best = max(counted, key=lambda name: counted[name][4])
-    printed = re.search(rf"^{best} +\d+ +(\d+) +(\d+) +(\d+) +(\d+) +([\d.]+)$", said, re.MULTILINE)
+    printed = re.search(rf"^{best} +\d+ +(\d+) +(\d+) +(\d+) +(\d+) +([\d.]+) ", said, re.MULTILINE)
     assert printed is not None
     assert tuple(Decimal(number) for number in printed.groups()) == counted[best]
 
@@ -114,21 +120,65 @@ def test_the_campaigns_it_shows_are_those_of_an_independent_count(ended: tuple[S
 def test_who_uses_the_product_is_what_an_independent_count_gives(ended: tuple[Shell, str, str]) -> None:
     shell, said, _ = ended
     kinds = {
-        row["user_id"]: row["sfdc_account_account_type"]
-        for row in asked(shell, "sql", "SELECT user_id, sfdc_account_account_type FROM users")
+        row["user_id"]: ("(no account)" if row["account_id"] is None else row["sfdc_account_account_type"])
+        for row in asked(shell, "sql", "SELECT * FROM users WHERE NOT is_deleted")
     }
-    queries = asked(shell, "sql", "SELECT user_id FROM run_query")
-    people = Counter(kinds[user] or "(no account)" for user in {row["user_id"] for row in queries})
-    shown = re.search(r"^ACCOUNT_TYPE +PEOPLE .*\n((?:\S.*\n)+)", said, re.MULTILINE)
-    assert shown is not None
-    found = dict(re.findall(r"^(\S.*?)  +(\d+) ", shown[1], re.MULTILINE))
-    assert {kind: int(number) for kind, number in found.items()} == people
+    done = asked(shell, "sql", "SELECT user_id, time FROM events WHERE origin = 'product' AND name <> 'Identified'")
+    last: dict[str, str] = {}
+    for event in done:
+        last[event["user_id"]] = max(event["time"][:10], last.get(event["user_id"], ""))
+    [today] = asked(shell, "sql", "SELECT (now() AT TIME ZONE 'UTC')::DATE AS day")
+    ages = {user: (date.fromisoformat(today["day"]) - date.fromisoformat(day)).days for user, day in last.items()}
+    people = Counter(kinds[user] for user in ages if user in kinds)
+    active = Counter(kinds[user] for user, age in ages.items() if user in kinds and age <= 30)
+    stopped = Counter(kinds[user] for user, age in ages.items() if user in kinds and 30 < age <= 120)
+    rows = asked(shell, "report", "product-use")
+    assert {row["account_type"]: (row["people"], row["active_30d"], row["stopped"]) for row in rows} == {
+        kind: (number, active[kind], stopped[kind]) for kind, number in people.items()
+    }
     assert {"Paying Customer", "Churned Customer", "Prospect"} <= set(people)
+    printed = re.search(r"^ACCOUNT_TYPE +PEOPLE .*\n((?:\S.*\n)+)", said, re.MULTILINE)
+    assert printed is not None
+    assert dict(re.findall(r"^(\S.*?)  +(\d+) ", printed[1], re.MULTILINE)) == {
+        row["account_type"]: str(row["people"]) for row in rows[:5]
+    }
+
+
+def test_accounts_at_risk_are_paying_customers_who_use_little_of_what_they_pay_for(
+    ended: tuple[Shell, str, str],
+) -> None:
+    shell, _, _ = ended
+    now = "(SELECT max(run_at) FROM definitions)"
+    used = {
+        row["account_id"]: (row["queries"], row["dashboards"], row["invites"])
+        for row in asked(
+            shell, "sql",
+            f"SELECT u.account_id, count(*) FILTER (e.name = 'Run Query' AND time > {now} - INTERVAL 30 DAY) AS queries, "
+            "count(*) FILTER (e.name IN ('Dashboard Viewed', 'Report Exported') "
+            f"AND time > {now} - INTERVAL 30 DAY) AS dashboards, "
+            f"count(*) FILTER (e.name = 'Invite Sent' AND time > {now} - INTERVAL 90 DAY) AS invites "
+            f"FROM events AS e JOIN users AS u USING (user_id) WHERE time <= {now} AND origin = 'product' GROUP BY 1",
+        )
+    }  # fmt: skip
+    paying = asked(
+        shell, "sql",
+        "SELECT account_id FROM accounts WHERE sfdc_account_account_type = 'Paying Customer' AND NOT is_deleted",
+    )  # fmt: skip
+    scores = {}
+    for account in (row["account_id"] for row in paying):
+        queries, dashboards, invites = used.get(account, (0, 0, 0))
+        use = min(queries / 15, 1) * 37.5 + min(dashboards / 15, 1) * 37.5
+        scores[account] = use + min(invites / 2, 1) * 25
+    shown = {row["account_id"]: float(row["score"]) for row in asked(shell, "sql", "SELECT * FROM account_health")}
+    assert shown == pytest.approx(scores, abs=0.001)
+    at_risk = {row["account_id"] for row in asked(shell, "report", "accounts-at-risk")}
+    assert at_risk == {account for account, score in scores.items() if score < 25}
+    assert 0 < len(at_risk) < len(scores)
 
 
 def test_the_sql_it_shows_can_be_run_as_it_stands(ended: tuple[Shell, str, str]) -> None:
     shell, said, _ = ended
-    shown = re.findall(r"^== .* ==\n((?:  .*\n)+)", said, re.MULTILINE)
+    shown = re.findall(r"^== .* ==\n((?:  (?!headrace ).*\n)+)", said, re.MULTILINE)
     assert len(shown) >= 3
     for sql in shown:
         done = shell.run("query", "-", "--config", "headrace-demo/headrace.toml", "--json", stdin=sql)
@@ -139,7 +189,7 @@ def test_the_sql_it_shows_can_be_run_as_it_stands(ended: tuple[Shell, str, str])
 def test_the_commands_it_names_can_be_run_as_they_stand(ended: tuple[Shell, str, str]) -> None:
     shell, said, _ = ended
     commands = re.findall(r"^  headrace (.*)$", said, re.MULTILINE)
-    assert len(commands) >= 3
+    assert len(commands) >= 5
     for command in commands:
         done = shell.run(*shlex.split(command))
         assert (done.returncode, done.stderr) == (0, ""), command
@@ -213,6 +263,7 @@ def test_a_living_demo_answers_beside_itself_and_ends_with_ctrl_c(tmp_path: Path
     assert running_url(tmp_path / "here" / "headrace.valkey") is None
 
 
+@pytest.mark.slow
 def test_a_demo_does_not_empty_the_folder_of_one_that_runs(tmp_path: Path) -> None:
     shell = Shell(tmp_path, {})
     with shell.start("demo", "--accounts", "2") as running:

@@ -186,6 +186,7 @@ def test_an_interrupted_command_ends_with_130_and_the_next_one_goes_on(command: 
     assert_nothing_lost_or_left(company)
 
 
+@pytest.mark.slow
 def test_a_sync_ended_by_a_supervisor_leaves_no_server_behind(found: Found) -> None:
     company = found(accounts=30, HEADRACE_REDIS__URL="")
     company.watcher.observe(company.org)

@@ -270,6 +270,7 @@ def interrupted(copy: Copy, *words: str, after: int, asked: dict[str, Any] | Non
 
 
 @pytest.mark.usefixtures("in_small_batches")
+@pytest.mark.slow
 def test_one_that_is_broken_off_goes_on_where_it_was_and_ends_in_the_same_tables(copy: Copy, tmp_path: Path) -> None:
     changed = copy.under(**CHANGES[FIRST])
     whole = replace(changed, path=tmp_path / "whole" / "headrace.duckdb")
@@ -378,6 +379,7 @@ def test_only_records_with_a_capture_of_that_time_are_replayed_and_they_are_whol
     assert told == [row for row in before["events"] if row["record_id"] in mine and row["origin"] != "history"]
 
 
+@pytest.mark.slow
 def test_what_the_archive_has_forgotten_stays_told(copy: Copy) -> None:
     before = copy.tables()
     times = sorted({row["stored_at"] for row in before["captures"]})
@@ -558,7 +560,7 @@ def test_a_capture_that_nobody_can_read_leaves_its_record_as_it_is(copy: Copy) -
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        (Asked(objects=["Contcat"]), "The archive has no captures of Contcat: did you mean Contact?"),
+        (Asked(objects=["Contcat"]), "The archive has no captures of Contcat. Did you mean Contact?"),
         (Asked(since="soon"), "--from: 'soon' is not a time"),
         (Asked(since="2026-02-01", until="2026-01-01"), "is not before --to 2026-01-01"),
         (Asked("stream", objects=["Contcat"]), "There is no stream crm.contcat"),

@@ -111,6 +111,7 @@ def test_a_round_sees_what_data_services_and_activities_wrote_without_a_stamp(fo
     assert str(company.query(day)[0]["day"]) == "2026-02-27"
 
 
+@pytest.mark.slow
 def test_a_round_goes_on_where_it_was_left_even_by_another_process(found: Found) -> None:
     company = found(accounts=10)
     company.sync()
@@ -136,6 +137,7 @@ def test_a_round_goes_on_where_it_was_left_even_by_another_process(found: Found)
     assert (steps[-1].rows_read, steps[-1].calls) == (0, 0)
 
 
+@pytest.mark.slow
 def test_what_has_a_new_stamp_is_left_to_the_poll(found: Found) -> None:
     company = found(accounts=4)
     company.sync()
@@ -157,6 +159,7 @@ def test_what_has_a_new_stamp_is_left_to_the_poll(found: Found) -> None:
     assert state_differences(company) == []
 
 
+@pytest.mark.slow
 def test_a_sweep_counts_as_a_round_and_0_means_never(found: Found) -> None:
     company = found(accounts=3, HEADRACE_POLL__REREAD_SECONDS="3600")
     company.sync()
@@ -231,6 +234,7 @@ def test_a_sweep_through_the_process_that_owns_the_store(found: Found) -> None:
     assert run["run_id"] == told["run_id"]
 
 
+@pytest.mark.slow
 def test_a_long_sweep_lets_the_poll_go_on(found: Found) -> None:
     company = found(accounts=12, HEADRACE_POLL__INTERVAL_SECONDS="0.1")
     company.sync()

@@ -94,6 +94,7 @@ def test_a_field_that_is_hidden_keeps_its_last_value_in_every_table(company: Any
     assert warning.startswith("warn Contact: 1 field is no longer shown to this login (Title) since ")
 
 
+@pytest.mark.slow
 def test_the_archive_keeps_what_was_really_seen(company: Any) -> None:
     company.org.hide_field("Contact", "Title")
 
@@ -121,6 +122,7 @@ def test_a_field_that_is_shown_again_tells_only_what_it_has_become(company: Any,
     assert len([c for c in changes(company) if c[0] == "Fax"]) == 2
 
 
+@pytest.mark.slow
 def test_every_turn_of_a_field_that_flips_is_logged(company: Any) -> None:
     for _ in range(2):
         company.org.hide_field("Contact", "Title")
@@ -144,6 +146,7 @@ def test_a_removed_field_keeps_its_values_and_its_name(company: Any) -> None:
     assert raw(company)["tier__c"] == person(company)["sfdc_contact_tier"] == "Gold"
 
 
+@pytest.mark.slow
 def test_a_deleted_record_keeps_what_was_hidden_from_it(company: Any) -> None:
     company.org.hide_field("Contact", "Title")
     company.clock.advance(700)
@@ -166,6 +169,7 @@ def test_a_field_that_the_settings_leave_out_vanishes_with_the_next_change(compa
     assert said(company, "fields") == []
 
 
+@pytest.mark.slow
 def test_a_private_field_vanishes_with_the_next_change(company: Any) -> None:
     company.env["HEADRACE_PRIVACY__EXCLUDE"] = "*.Fax"
     company.settings = settings_module.load(None, company.env)
@@ -206,6 +210,7 @@ def test_a_value_that_does_not_fit_the_new_type_is_empty_without_anybody_having_
     assert changes(company) == [("Grade__c", None, "quite good"), ("Grade__c", "quite good", None)]
 
 
+@pytest.mark.slow
 def test_a_type_that_is_taken_back_uses_the_old_column_again(company: Any) -> None:
     company.org.add_field("Contact", FieldDef("Grade__c", "string", length=40))
     synced(company, Grade__c="12")
@@ -219,6 +224,7 @@ def test_a_type_that_is_taken_back_uses_the_old_column_again(company: Any) -> No
     assert [kind for _, kind in log(company)] == ["added", "retyped", "retyped"]
 
 
+@pytest.mark.slow
 def test_a_backlog_from_before_a_change_of_type_finds_its_own_column(company: Any) -> None:
     company.org.add_field("Contact", FieldDef("Grade__c", "string", length=40))
     synced(company)
@@ -298,6 +304,7 @@ def consuming(company: Any, described: list[ObjectSchema]) -> Iterator[tuple[Con
         yield pipeline.consumer(company.settings, store, streams, Progress(), described), streams
 
 
+@pytest.mark.slow
 def test_a_consumer_without_a_poller_logs_what_captures_show(company: Any) -> None:
     company.org.add_field("Contact", FieldDef("Tier__c", "string", length=40))
     company.clock.advance(700)
@@ -338,6 +345,7 @@ def test_a_worker_takes_in_new_descriptions_while_it_works(company: Any) -> None
     assert len(changes(company)) == 20
 
 
+@pytest.mark.slow
 def test_a_description_that_fails_to_be_saved_is_saved_with_the_next_batch(company: Any) -> None:
     with connect(company.settings.redis.url) as client, parts.open_store(company.settings) as store:
         flattener = parts.flattener(company.settings, store, client)
@@ -350,6 +358,7 @@ def test_a_description_that_fails_to_be_saved_is_saved_with_the_next_batch(compa
     assert log(company, "field", "kind", "note") == [(None, "label", "was Contact, is Person")]
 
 
+@pytest.mark.slow
 def test_the_history_of_a_field_that_was_hidden_is_read_once_the_field_is_shown_again(company: Any) -> None:
     company.org.hide_field("Contact", "Title")
     synced(company)
@@ -369,6 +378,7 @@ def test_the_history_of_a_field_that_was_hidden_is_read_once_the_field_is_shown_
     assert ("CEO", "CTO") in told
 
 
+@pytest.mark.slow
 def test_a_record_whose_last_value_fits_only_the_type_its_field_had_is_still_marked_as_gone(company: Any) -> None:
     company.org.add_field("Contact", FieldDef("Grade__c", "string", length=40))
     synced(company, Grade__c="quite good")
@@ -385,6 +395,7 @@ def test_a_record_whose_last_value_fits_only_the_type_its_field_had_is_still_mar
     assert (row["is_deleted"], row["grade__c"], row["grade__c_decimal"]) == (True, "quite good", None)
 
 
+@pytest.mark.slow
 def test_a_value_just_polled_moves_to_the_column_of_the_new_type_though_it_says_the_same(company: Any) -> None:
     company.org.add_field("Contact", FieldDef("Seen__c", "datetime"))
     synced(company, Seen__c="2026-02-24T19:04:32.000+0000")

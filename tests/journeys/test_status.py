@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from shell import sentence
 
+from consumers.marts import note_stale
+from integration.store.opening import open_store
 from integration.stream import metrics
 from integration.stream.connection import connect
 from integration.stream.metrics import PollerMetrics
@@ -26,7 +29,7 @@ def company(found_for_all: Found) -> Any:
 
 
 def ago(**span: float) -> str:
-    return (datetime.now(UTC) - timedelta(**span)).isoformat().replace("+00:00", "Z")
+    return (datetime.now(UTC) - timedelta(**span)).replace(microsecond=0).isoformat().replace("+00:00", "Z")
 
 
 def polled(company: Any, **changes: Any) -> None:
@@ -135,3 +138,22 @@ def test_a_word_that_is_no_problem_is_refused(company: Any) -> None:
     done = company.shell.run("status", "--fail-on", "everything")
     assert done.returncode == 2
     assert sentence(done).startswith("Invalid value for '--fail-on'")
+
+
+def test_it_tells_how_many_keys_wait_for_the_marts_and_since_when(company: Any) -> None:
+    shown = status(company.settings)[0]["marts"]
+    assert shown == {"waiting": 0, "oldest": None}  # a sync leaves nothing over
+    since = ago(minutes=3)
+    keys = [("person", "a", since), ("Contact", "a", ago(minutes=1)), ("Contact", "b", ago(minutes=2))]
+    with closing(open_store(company.settings.store.url)) as store, store.transaction() as tx:
+        for kind, key, at in keys:
+            note_stale(tx, {kind: [key]}, at)
+    try:
+        report, problem = status(company.settings)
+        done = company.shell.run("status")
+    finally:
+        with closing(open_store(company.settings.store.url)) as store, store.transaction() as tx:
+            tx.delete("headrace.stale", "key", ["a", "b"])
+    assert problem is None
+    assert report["marts"] == {"waiting": 2, "oldest": since}
+    assert "\n\nMARTS\nwaiting  2\noldest   3m ago\n" in done.stdout

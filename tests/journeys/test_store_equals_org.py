@@ -33,6 +33,7 @@ def test_after_rounds_of_mixed_edits_the_store_equals_the_org(found: Found) -> N
         assert_equal(company)
 
 
+@pytest.mark.slow
 def test_the_same_round_synced_twice_changes_nothing(found: Found) -> None:
     company = found(accounts=8)
     company.sync()
@@ -75,7 +76,7 @@ def test_every_kind_of_operation_reaches_the_store(found: Found) -> None:
 
 
 @settings(
-    max_examples=2, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=1, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(seed=st.integers(0, 10_000), rounds=st.lists(st.integers(0, 30), min_size=1, max_size=4))
 def test_after_any_history_the_store_equals_the_org(found: Found, seed: int, rounds: list[int]) -> None:

@@ -124,6 +124,7 @@ def test_purged_records_of_which_the_delete_log_no_longer_tells_are_marked_as_de
     assert counts(swept(company)) == {}
 
 
+@pytest.mark.slow
 def test_records_purged_while_the_delete_log_still_tells_are_no_business_of_the_sweep(found: Found) -> None:
     company = found(accounts=6)
     company.sync()
@@ -206,6 +207,7 @@ def test_values_written_without_a_stamp_are_found_with_their_fields(found: Found
     assert_same(company)
 
 
+@pytest.mark.slow
 def test_a_record_restored_without_its_stamp_moving_lives_again(found: Found) -> None:
     company = found(accounts=6, HEADRACE_POLL__OVERLAP_SECONDS="5")
     company.sync()
@@ -270,6 +272,7 @@ def test_a_sweep_costs_few_calls_and_the_next_one_no_more(found: Found) -> None:
     assert sum(one.api_calls for one in dirty.objects) <= -(-ranges // 5) + 2
 
 
+@pytest.mark.slow
 def test_a_sweep_of_named_objects_leaves_the_others_alone(found: Found) -> None:
     company = found(accounts=4)
     company.sync()
@@ -335,6 +338,7 @@ def test_the_command_prints_the_ledger_and_keeps_it(found: Found) -> None:
     assert run["api_calls"] > 0
 
 
+@pytest.mark.slow
 def test_a_record_that_can_not_be_stored_is_told_with_its_reason_once_and_again(found: Found) -> None:
     company = found(accounts=4)
     company.sync()
@@ -436,6 +440,7 @@ def test_whatever_happens_while_it_looks_is_left_to_the_poll(found: Found) -> No
     assert_same(company, events=False)
 
 
+@pytest.mark.slow
 def test_history_rows_that_came_late_are_found_and_forgotten_ones_are_no_ghosts(found: Found) -> None:
     company = found(accounts=4, HEADRACE_OBJECTS__Contact__EXCLUDE="Title")
     company.sync()

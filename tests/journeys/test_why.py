@@ -5,6 +5,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from following import polled_and_stored
 
 from integration.core import exactjson
@@ -301,6 +302,7 @@ def test_the_exit_code_tells_and_no_value_is_ever_printed(found: Found) -> None:
         assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_parts_out_of_reach_are_told_and_the_others_shown(found: Found) -> None:
     company = found(accounts=3)
     contact = contact_of(company)

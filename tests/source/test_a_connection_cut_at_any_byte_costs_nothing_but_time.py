@@ -75,7 +75,7 @@ def whole(source: socket.socket) -> bytes:
     return read
 
 
-@pytest.mark.parametrize("with_reset", [False, True], ids=["closed", "reset"])
+@pytest.mark.parametrize("with_reset", [pytest.param(False, marks=pytest.mark.slow), True], ids=["closed", "reset"])
 def test_an_answer_cut_at_any_byte_is_asked_for_again(with_reset):
     org = Org(clock=VirtualClock(NOON))
     for number in range(3):

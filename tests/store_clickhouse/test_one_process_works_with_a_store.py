@@ -67,6 +67,16 @@ def test_an_owner_elsewhere_counts_while_it_is_heard_of(engine: Engine) -> None:
         ClickHouseStore(engine, as_owner=True)
 
 
+def test_an_owner_elsewhere_of_the_same_number_is_another_one(engine: Engine) -> None:
+    say(engine, f"{os.getpid()} another-host")
+    found = ownership.find(engine)
+    assert found is not None
+    assert (found.shown, found.is_me) == (f"process {os.getpid()} on another-host", False)
+    with pytest.raises(StoreOwnedError) as caught:
+        ClickHouseStore(engine, as_owner=True)
+    assert not caught.value.is_mine
+
+
 def test_an_owner_elsewhere_that_has_fallen_silent_is_followed(engine: Engine) -> None:
     say(engine, "41 another-host", seconds_ago=20)
     assert ownership.find(engine) is None

@@ -164,7 +164,7 @@ def run(tx: Transaction, steps: list[Step]) -> list[Any]:
     return [*(step(tx) for step in steps), contents(tx.rows, {*READ} - {CONTACT})]
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_random_transactions_end_as_in_duckdb(seed: int, engine: Engine, tmp_path: Path) -> None:
     chance = Chance(seed)
     duck, click = DuckDBStore(tmp_path / "x.duckdb", threads=1), ClickHouseStore(engine)

@@ -195,3 +195,16 @@ def test_the_form_is_the_one_that_is_asked_for(settings: Settings) -> None:
 
 def _version(measures: Measures) -> str:
     return next(dict(labels)["version"] for name, labels in samples(measures) if name == "headrace_build_info")
+
+
+def test_what_waits_for_the_marts_is_counted_with_the_age_of_the_first(settings: Settings) -> None:
+    waiting: list[dict[str, Any]] = [{"waiting": 3, "oldest": stamp(-90)}]
+    clock = Clock()
+    measures = Measures(settings, clock=clock)
+    measures.ask_store(lambda sql: waiting if "headrace.stale" in sql else [])
+    assert value(measures, "headrace_marts_waiting_keys") == 3
+    assert value(measures, "headrace_marts_oldest_waiting_seconds") == 90
+    waiting[0] = {"waiting": 0, "oldest": None}
+    clock.seconds += 11  # what the store has said is kept for ten
+    assert value(measures, "headrace_marts_waiting_keys") == 0
+    assert value(measures, "headrace_marts_oldest_waiting_seconds") == 0

@@ -16,6 +16,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from clickhouse_connect.driver.exceptions import Error as DriverError
 
 from integration.errors import ConfigError
+from integration.store.addresses import database_of
 
 __all__ = ["ClickHouseError", "Door", "DriverError", "HttpDoor", "Session", "door_of"]
 
@@ -97,7 +98,7 @@ def door_of(url: str, password: str | None = None) -> tuple[HttpDoor, str]:
         raise ConfigError("The port in store.url is no number: write clickhouse://host:8123/database.") from error
     if not port or not parts.hostname:
         raise ConfigError("store.url names no server: write clickhouse://user@host:8123/database.")
-    database = unquote(parts.path.strip("/")) or "default"
+    database = database_of(url)
     if "/" in database or database.lower() in _TAKEN:
         raise ConfigError(f"store.url can't name the database {database}: take default, or another of its own.")
     if parts.query or parts.fragment:

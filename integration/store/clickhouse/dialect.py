@@ -19,6 +19,7 @@ _HOLE = re.compile(r'"\x01table (\d+)"|\x01parameter (\d+)\x01')
 _TYPES: dict[exp.DType, str] = {
     exp.DType.TIMESTAMPTZ: "DateTime64(6, 'UTC')",
     exp.DType.TIMESTAMP: "DateTime64(6, 'UTC')",
+    exp.DType.TIMESTAMPNTZ: "DateTime64(6, 'UTC')",
     exp.DType.DATE: "Date32",
     exp.DType.VARCHAR: "String",
     exp.DType.TEXT: "String",
@@ -56,8 +57,11 @@ class Sql(NamedTuple):
 
 
 @lru_cache(maxsize=1_000)
-def compiled(sql: str) -> Compiled:
-    """Compile a statement of headrace's own; `?` are its parameters, a list is matched with `= any(?)`."""
+def compiled(sql: str, *, pretty: bool = False) -> Compiled:
+    """Compile a statement of headrace's own; `?` are its parameters, a list is matched with `= any(?)`.
+
+    It is one line, or for people many.
+    """
     tree = sqlglot.parse_one(_numbered(sql), read="duckdb")
     tables: list[str] = []
     for node in [*tree.find_all(exp.Table)]:
@@ -71,7 +75,7 @@ def compiled(sql: str) -> Compiled:
     # From the leaves up: what a translation wraps is translated already.
     for inner in reversed([*tree.walk()]):
         _translate(inner)
-    text = tree.sql(dialect="clickhouse", comments=False)
+    text = tree.sql(dialect="clickhouse", comments=False, pretty=pretty)
     parts: list[str | int] = []
     last = 0
     for found in _HOLE.finditer(text):

@@ -6,14 +6,13 @@ frozen for longer than its row counts, do no harm: of two that commit the same b
 
 import contextlib
 import os
-import socket
 import threading
 from typing import Final, NamedTuple
 
 from integration.processes import is_alive
 from integration.store.clickhouse import layout
 from integration.store.clickhouse.connecting import ClickHouseError, Door, DriverError, Session
-from integration.store.ownership import Owner, StoreOwnedError
+from integration.store.ownership import Owner, StoreOwnedError, this_host
 
 _SECONDS: Final = 15
 _BEAT_SECONDS: Final = 4.0
@@ -37,7 +36,7 @@ class _Holder(NamedTuple):
     @property
     def is_there(self) -> bool:
         """Whether it may live: of a process on this machine that is known at once."""
-        return self.host != socket.gethostname() or is_alive(self.pid)
+        return self.host != this_host() or is_alive(self.pid)
 
 
 class Ownership:
@@ -46,7 +45,7 @@ class Ownership:
     def __init__(self, door: Door) -> None:
         self._session = Session(door)
         # The process, not the moment: after a server that was away it finds what it has said itself.
-        self._mine = f"{os.getpid()} {socket.gethostname()}"
+        self._mine = f"{os.getpid()} {this_host()}"
         self._ended = threading.Event()
         try:
             self._session.run(MAKE)
@@ -90,7 +89,7 @@ def find(door: Door) -> Owner | None:
         found = _holder(session, but="") if session.text(_IS_MADE).strip() == "1" else None
     finally:
         session.close()
-    return Owner(found.pid, "", "", found.since) if found is not None else None
+    return Owner(found.pid, "", "", found.since, found.host) if found is not None else None
 
 
 def _holder(session: Session, *, but: str) -> _Holder | None:
@@ -108,4 +107,5 @@ def _refuse(holder: _Holder | None, door: Door) -> None:
             f"The store at {door.shown} is in use by process {holder.pid} on {holder.host}: "
             "wait until it ends, or stop it.",
             holder.pid,
+            holder.host,
         )

@@ -22,13 +22,15 @@ def announce(path: Path, *, url: str, token: str, started_at: str) -> Owner:
     Raises UnreachableError if it can't be written.
     """
     owner = Owner(os.getpid(), url, token, started_at)
+    told = asdict(owner)
+    del told["host"]  # a file is on one machine
     note = owner_file(path)
     fresh = note.with_name(f"{note.name}.{owner.pid}")
     try:
         fresh.unlink(missing_ok=True)
         # Created with its final rights: there is no moment at which another user could read the token.
         with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            json.dump(asdict(owner), file)
+            json.dump(told, file)
         fresh.replace(note)
     except OSError as error:
         raise UnreachableError(f"{note} can't be written ({error.strerror}): make its directory writable.") from error

@@ -36,7 +36,7 @@ def open_file(path: Path) -> Reader:
         owner = find_owner(path)
         if owner is None:
             raise StoreOwnedError(
-                f"{error} It answers no queries (headrace run and headrace demo would).", error.pid
+                f"{error} It answers no queries (headrace run and headrace demo would).", error.pid, error.host
             ) from error
         return OwnerReader(owner.url, token=owner.token, owner=owner)
 

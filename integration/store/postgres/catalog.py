@@ -48,14 +48,19 @@ _INDEXES: Mapping[str, Sequence[str]] = {
     "headrace.memberships": ("(record_id)", "(alias)", "(target_id)"),
     "headrace.people": ("(account_id)", "(opportunity_id)"),
     "headrace.sightings": ("(follows)", "(email_key)"),
+    "members": ("(kind, name)", "(member_id)"),
+    "health_contributions": ("(score_id)", "(health)"),
     "sessions": ("(user_id)",),
     "touches": ("(user_id)",),
     "daily_activity": ("(user_id)", "(day)"),
     "opportunity_stage_history": ("(opportunity_id)",),
+    "opportunity_spans": ("(opportunity_id)", "(first_day, last_day)"),
     "attribution": ("(opportunity_id)", "(user_id)"),
     "campaign_influence": ("(opportunity_id)", "(campaign_id)"),
     "opportunity_source": ("(opportunity_id)",),
     "touchpoints": ("(user_id)",),
+    "headrace.lead_accounts": ("(lead_id)", "(account_id)"),
+    "headrace.pseudonyms": ("(account_id)",),
 }
 """What batches, replays and a person's timeline are looked up by; each costs something with every write."""
 _UPDATED = ("users", "headrace.states", "headrace.people", "headrace.traits", "headrace.sightings")

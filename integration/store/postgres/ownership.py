@@ -5,12 +5,11 @@ That no two mix their batches is seen to elsewhere: by the writer's lock, and th
 """
 
 import os
-import socket
 from typing import Final
 
 import psycopg
 
-from integration.store.ownership import Owner, StoreOwnedError
+from integration.store.ownership import Owner, StoreOwnedError, this_host
 from integration.store.postgres.address import Address
 
 _KEY: Final = 7523014230
@@ -23,7 +22,6 @@ AND l.classid = {_KEY >> 32} AND l.objid = {_KEY & 0xFFFFFFFF}
 AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
 """
 _NAME: Final = "headrace"
-_LONGEST_NAME: Final = 63
 
 
 def take(con: psycopg.Connection, to: Address) -> None:
@@ -31,26 +29,21 @@ def take(con: psycopg.Connection, to: Address) -> None:
 
     Raises StoreOwnedError when another one does.
     """
-    name = f"{_NAME} {os.getpid()} {socket.gethostname()}"[:_LONGEST_NAME]
+    name = f"{_NAME} {os.getpid()} {this_host()}"
     con.execute(b"SELECT set_config('application_name', $1, false)", [name])
     if con.execute(_TAKE.encode()).fetchall() == [(True,)]:
         return
-    owner, host = _holder(con)
-    who = f"process {owner.pid}{f' on {host}' if host else ''}" if owner else "another process"
-    raise StoreOwnedError(
-        f"The store at {to.place} is in use by {who}: wait until it ends, or stop it.", owner.pid if owner else None
-    )
+    owner = find(con)
+    who = f"process {owner.pid} on {owner.host}" if owner else "another process"
+    pid, host = (owner.pid, owner.host) if owner else (None, None)
+    raise StoreOwnedError(f"The store at {to.place} is in use by {who}: wait until it ends, or stop it.", pid, host)
 
 
 def find(con: psycopg.Connection) -> Owner | None:
     """Return the process that owns the store, on whatever machine; None when there is none."""
-    return _holder(con)[0]
-
-
-def _holder(con: psycopg.Connection) -> tuple[Owner | None, str]:
     for name, since in con.execute(_HOLDER.encode()).fetchall():
         _, _, rest = str(name).partition(f"{_NAME} ")
         pid, _, host = rest.partition(" ")
         if pid.isdigit():
-            return Owner(int(pid), "", "", since), host
-    return None, ""
+            return Owner(int(pid), "", "", since, host)
+    return None

@@ -1,5 +1,6 @@
 -- How each person first made themselves known, and who says they came: one row per person. Whom sales brought in
--- (outbound) has no first touchpoint until they respond or sign up by themselves, later than they became known.
+-- (outbound) has no first touchpoint until they respond or sign up by themselves, later than they became known. A talk
+-- with sales is none.
 WITH people AS (
     SELECT
         u.user_id,
@@ -10,17 +11,22 @@ WITH people AS (
     LEFT JOIN {salesforce.lead} AS l ON l.id = u.lead_id
 ),
 sourced AS (
-    SELECT *, CASE WHEN {outbound:lead_source} THEN true ELSE false END AS is_outbound FROM people
+    SELECT
+        *,
+        CASE WHEN {outbound:lead_source} THEN true ELSE false END AS is_outbound,
+        {origin:lead_source} AS lead_source_origin
+    FROM people
 ),
 counted AS (
     SELECT t.*, row_number() OVER (PARTITION BY t.user_id ORDER BY t.place) AS counted_place
     FROM touchpoints AS t
     JOIN sourced AS s ON s.user_id = t.user_id
-    WHERE NOT s.is_outbound OR t.kind = 'sign-up' OR t."time" > s.first_seen
+    WHERE t.kind <> 'sales' AND (NOT s.is_outbound OR t.kind <> 'campaign' OR t."time" > s.first_seen)
 )
 SELECT
     s.user_id,
     s.lead_source,
+    s.lead_source_origin,
     s.is_outbound,
     t."time" AS first_touchpoint_at,
     t.kind AS first_touchpoint_kind,

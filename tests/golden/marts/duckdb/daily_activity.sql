@@ -1,0 +1,11 @@
+-- What people did in the product on each day (UTC), by name of the event.
+SELECT
+    user_id,
+    ("time" AT TIME ZONE 'UTC')::DATE AS day,
+    name,
+    count(*) AS events,
+    min("time") AS first_at,
+    max("time") AS last_at
+FROM events
+WHERE origin = 'product' AND user_id IS NOT NULL AND name NOT IN ('Identified', 'Group Joined', 'Alias Created')
+GROUP BY 1, 2, 3
