@@ -405,20 +405,21 @@ class Flattener:
         groups: dict[tuple[str, bool], list[Image]] = {}
         for one in latest:
             groups.setdefault((one.object, one.record_id not in new), []).append(one)
+        states: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
         for (object_name, is_there), images in groups.items():
-            states = [state_row(one) for one in images]
+            states[is_there] += map(state_row, images)
             rows = [self._catalogs.raw_row(one) for one in images]
             columns = self._catalogs.raw_columns(object_name)
             try:
                 if is_there:
-                    tx.upsert("headrace.states", ("object", "record_id"), tables.STATES, states)
                     tx.upsert(naming.table_of(object_name), ("id",), columns, rows)
                 else:
-                    tx.append("headrace.states", tables.STATES, states)
                     tx.append(naming.table_of(object_name), columns, rows)
             except Misfit as misfit:
                 reason = f"The field behind {misfit.table}.{misfit.column} holds {misfit.reason}."
                 raise _UnfitError({images[place].capture_id: reason for place in misfit.rows}) from misfit
+        tx.upsert("headrace.states", ("object", "record_id"), tables.STATES, states[True])
+        tx.append("headrace.states", tables.STATES, states[False])
         _write_memberships(tx, [o for _, o in outcomes])
 
     def _write_events(

@@ -48,7 +48,7 @@ def write_people(
     `only_differing` holds for headrace.people too: for whom most rows are expected to be as they are.
     """
     done = Projected()
-    moved = _move(tx, reached)
+    moved, later = _moved(tx, reached)
     reached.copy.update(moved.values())
     records, named = close_over(tx, reached.stitch, reached.emails)
     people = identity.stitch(records, match_email=rules.match_email, max_cluster=rules.max_cluster)
@@ -59,22 +59,24 @@ def write_people(
     rows = [project.person_row(person, deals, shown.get(person.user_id, Shown()).at) for person in people]
     gone = records.keys() - {row["user_id"] for row in rows}
     written = {*gone, *(row["user_id"] for row in rows)}
+    later = [row for row in later if row["user_id"] not in written]
     if only_differing:
+        tx.upsert("headrace.people", ("user_id",), tables.PEOPLE, later)
         tx.make_equal("headrace.people", "user_id", written, tables.PEOPLE, rows)
     else:
         tx.delete("headrace.people", "user_id", gone)
-        tx.upsert("headrace.people", ("user_id",), tables.PEOPLE, rows)
+        tx.upsert("headrace.people", ("user_id",), tables.PEOPLE, [*later, *rows])
     if named or only_differing:  # who has traits, or has lost them, is tied to a product id
         catalogs.traits.write(tx, written, shown, only_differing=only_differing)
     done.users = tx.project_users(catalogs.shape, written | reached.copy, only_differing=only_differing)
     return done
 
 
-def _move(tx: Transaction, reached: Reach) -> dict[str, str]:
-    """Have the rows of people whose records have only moved on say so; return whose each of these records is."""
+def _moved(tx: Transaction, reached: Reach) -> tuple[dict[str, str], list[dict[str, Any]]]:
+    """Return whose each of the records is that have only moved on, and the rows of these people with a later time."""
     moved = reached.moved.keys() - reached.stitch
     if not moved:
-        return {}
+        return {}, []
     user_of = {r["alias"]: r["user_id"] for r in tx.rows(_USERS_OF, [sorted(moved)])}
     versions: dict[str, str] = {}
     for record_id, user_id in user_of.items():
@@ -83,8 +85,7 @@ def _move(tx: Transaction, reached: Reach) -> dict[str, str]:
     later = [
         {**row, "updated_at": versions[row["user_id"]]} for row in rows if row["updated_at"] < versions[row["user_id"]]
     ]
-    tx.upsert("headrace.people", ("user_id",), tables.PEOPLE, later)
-    return user_of
+    return user_of, later
 
 
 def people_ids(store: Reading, object_name: str, after: str, limit: int) -> list[str]:

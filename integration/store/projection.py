@@ -5,7 +5,7 @@
 `accounts` is a view: its counts change with almost every record, and read they are cheap and always right.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -57,17 +57,32 @@ class Shape:
     kept: Mapping[str, Sequence[Kept]] = field(default_factory=dict)
 
 
-def users_select(shape: Shape, people: str, fixed: Sequence[str]) -> str:
+Pick = Callable[[str, Mapping[str, str], Iterable[str]], str]
+"""Returns the SELECT of some columns of the few rows of a table that meet one of some conditions, each on a column."""
+
+
+def picked(table: str, any_of: Mapping[str, str], columns: Iterable[str]) -> str:
+    """See Pick: the plain way."""
+    listed = ", ".join(identifier(column) for column in columns)
+    return f"SELECT {listed} FROM {table_name(table)} WHERE {' OR '.join(any_of.values())}"
+
+
+def users_select(shape: Shape, people: str, fixed: Sequence[str], pick: Pick = picked) -> str:
     """Return the SELECT that makes rows of `users` out of rows of `people` (a table in the shape of headrace.people).
 
-    `fixed` are the columns taken from `people` as they are. An object that the org does not show is left out.
+    `fixed` are the columns taken from `people` as they are. An object that the org does not show is left out. `pick`
+    is how the store best reads a few rows of a large table.
     """
     joins: list[str] = []
     shown: dict[str, str] = {}
     versions = ["p.updated_at"]
     for object_name, part in shape.parts.items():
         alias = _ALIASES[object_name]
-        joins.append(_joined(object_name, alias, f"p.{object_name.lower()}_id", _keys(people, object_name)))
+        key = f"{object_name.lower()}_id"
+        # Told which ids are wanted, the engine builds its hash table on those and not on the whole raw table.
+        wanted = {"id": f"id IN (SELECT {key} FROM {people})"}
+        raw = pick(f"salesforce.{object_name.lower()}", wanted, _read_of(shape, object_name, part))
+        joins.append(f"LEFT JOIN ({raw}) AS {alias} ON {alias}.id = p.{key}")
         shown |= {name: f"{alias}.{identifier(column)}" for column, name in part.properties}
         if object_name == "Account":
             versions.append(f"{alias}.{_stamp(shape, object_name)}")
@@ -121,14 +136,11 @@ def _raw(object_name: str) -> str:
     return table_name(f"salesforce.{object_name.lower()}")
 
 
-def _keys(people: str, object_name: str) -> str:
-    return f"SELECT {object_name.lower()}_id FROM {people}"
-
-
-def _joined(object_name: str, alias: str, key: str, keys: str) -> str:
-    # Told which ids are wanted, the engine builds its hash table on those and not on the whole raw table.
-    raw = _raw(object_name)
-    return f"LEFT JOIN (SELECT * FROM {raw} WHERE id IN ({keys})) AS {alias} ON {alias}.id = {key}"
+def _read_of(shape: Shape, object_name: str, part: Part) -> Iterable[str]:
+    """List the raw columns that rows of `users` read of an object."""
+    properties = (column for column, _ in part.properties)
+    stamp = [_stamp(shape, object_name)] if object_name == "Account" else []
+    return dict.fromkeys(["id", *stamp, *properties, *(one.column for one in part.lookups)])
 
 
 def _looked_up(lookup: Lookup, alias: str, inner: str) -> str:

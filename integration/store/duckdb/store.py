@@ -66,7 +66,9 @@ class DuckDBStore:
             self._writer_thread = threading.get_ident()
             try:
                 self._con.execute("BEGIN TRANSACTION")
-                yield DuckDBTransaction(self._con, self._known)
+                tx = DuckDBTransaction(self._con, self._known)
+                yield tx
+                tx.store_held()
                 self._con.execute("COMMIT")
             except BaseException as error:
                 self._roll_back()
