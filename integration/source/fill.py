@@ -3,9 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from integration.core.catalog import ObjectSchema
+from integration.core.catalog import Field, ObjectSchema
 from integration.core.page import Page
-from integration.core.values import column_type
 from integration.errors import UnreachableError
 from integration.source.answers import Answer
 from integration.source.captures import hashed_fields, read_rows
@@ -20,11 +19,19 @@ _DONE: Mapping[str, Any] = {"filling": (), "fill_after": "", "fill_all": False}
 
 
 def new_fields(old: ObjectSchema, schema: ObjectSchema) -> Iterator[str]:
-    """Name the fields that an object has gained, or whose values go to another column than before."""
-    before = {field.name: column_type(field) for field in old.fields}
+    """Name the fields that an object has gained, or that may hold other values than before though no stamp moves.
+
+    Another type may empty a field. And a field that was removed and made anew under its name looks as if it had only got
+    another type, or had been a formula before.
+    """
+    before = {field.name: _made(field) for field in old.fields}
     for field in schema.fields:
-        if before.get(field.name) is not column_type(field):
+        if before.get(field.name) != _made(field):
             yield field.name
+
+
+def _made(field: Field) -> tuple[str, bool]:
+    return field.type, field.calculated
 
 
 def drifted(cursor: Cursor, schema: ObjectSchema, old: ObjectSchema | None) -> Cursor:

@@ -210,6 +210,20 @@ def test_a_value_that_does_not_fit_the_new_type_is_empty_without_anybody_having_
     assert changes(company) == [("Grade__c", None, "quite good"), ("Grade__c", "quite good", None)]
 
 
+def test_a_field_that_was_made_anew_between_two_polls_loses_what_the_old_one_held(company: Any) -> None:
+    company.org.add_field("Contact", FieldDef("Grade__c", "string", length=40))
+    synced(company, Grade__c="quite good")
+    company.clock.advance(7_200)
+    company.sync()
+    company.org.remove_field("Contact", "Grade__c")
+    company.org.add_field("Contact", FieldDef("Grade__c", "textarea", length=400))
+
+    synced(company)
+
+    assert raw(company)["grade__c"] is None
+    assert changes(company) == [("Grade__c", None, "quite good"), ("Grade__c", "quite good", None)]
+
+
 @pytest.mark.slow
 def test_a_type_that_is_taken_back_uses_the_old_column_again(company: Any) -> None:
     company.org.add_field("Contact", FieldDef("Grade__c", "string", length=40))
