@@ -19,7 +19,8 @@ from faststream.redis import RedisBroker, StreamSub
 from faststream.redis.exceptions import StreamGroupNotFoundError
 from faststream.redis.parser import BinaryMessageFormatV1
 
-from consumers.apply import Applied, Entry, Flattener
+from consumers.apply import Flattener
+from consumers.batch import Applied, Entry
 from consumers.intake import CONSUMER, Intake
 from consumers.marts import KEYS_AT_ONCE
 from integration.core.catalog import ObjectSchema

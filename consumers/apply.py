@@ -8,138 +8,40 @@ again (its id is not past the position) changes nothing.
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
 from consumers import letters
+from consumers.batch import Applied, Delay, Entry, Judge, Reject
 from consumers.catalogs import Catalogs
 from consumers.history import Histories
-from consumers.known import Memory, state_row
+from consumers.known import Memory
 from consumers.marts import Marts, note_batch
 from consumers.people import Projected, name_users, write_people
 from consumers.product import Product, Taken
 from consumers.product import read as read_product
 from consumers.reach import reach
+from consumers.records import UnfitError, write_records
 from consumers.replay import Replayed, Replayer
+from consumers.rules import Rules
 from integration import tracing
-from integration.core import history, image, naming, traits
+from integration.core import history, image, traits
 from integration.core.catalog import ObjectSchema
-from integration.core.flatten import Outcome, archived_as, flatten
+from integration.core.flatten import Outcome, flatten
 from integration.core.image import Image
-from integration.core.refold import stays
 from integration.errors import FencedError
 from integration.store import tables
-from integration.store.attribution import Attribution
-from integration.store.protocol import Misfit, Store, Transaction
-from integration.store.pseudonyms import Pseudonyms
-from integration.store.usage import Usage
+from integration.store.protocol import Store, Transaction
 from integration.stream.entry import about, readable, traceparents
 from integration.stream.names import PRODUCT_STREAM, offset_key
-from schemas import DeadLetter
 
 if TYPE_CHECKING:
-    from consumers.members import Defined, Ran
+    from consumers.members import Ran
 
 log = structlog.get_logger()
 
 _EPOCH: Final = "epoch"
-
-
-class Entry(NamedTuple):
-    """A stream entry: where it lies, and its fields as Redis has them."""
-
-    stream: str
-    offset: str
-    fields: Mapping[bytes, bytes]
-
-    @property
-    def address(self) -> letters.Address:
-        """Stream and offset."""
-        return self.stream, self.offset
-
-
-class Reject(NamedTuple):
-    """An entry that can't be used, and why in one sentence."""
-
-    entry: Entry
-    reason: str
-    deliveries: int = 1
-
-    def letter(self, now: str) -> DeadLetter:
-        """Return it as a dead letter."""
-        return DeadLetter(
-            stream=self.entry.stream,
-            offset=self.entry.offset,
-            reason=self.reason,
-            first_tried_at=now,
-            last_tried_at=now,
-            deliveries=self.deliveries,
-            fields=readable(self.entry.fields),
-        )
-
-
-Judge = Callable[[Transaction, Sequence[Entry], Sequence[Reject]], None]
-"""Is told, before a batch is committed, of its new entries in their order and which of them are given up; what it
-raises undoes the batch."""
-
-
-class Delay(NamedTuple):
-    """How far a capture has come: the record's version, when Salesforce showed it, its offset in the stream."""
-
-    version: str
-    seen_at: str
-    offset: str
-
-
-@dataclass(slots=True)
-class Applied:
-    """What a batch came to."""
-
-    entries: int = 0
-    stored: int = 0
-    """Captures that told something new."""
-    seen_again: int = 0
-    """Captures that told nothing new, and entries below the position."""
-    untouched: int = 0
-    """New versions in which nothing that people look at had changed: no event."""
-    unknown_deletes: int = 0
-    """Deletes of records that were never seen."""
-    events: int = 0
-    users: int = 0
-    rejects: list[Reject] = field(default_factory=list)
-    happened: list[dict[str, Any]] = field(default_factory=list)
-    """The rows of `events` that were written."""
-    delays: list[Delay] = field(default_factory=list)
-    """Of what polls have shown and is stored now."""
-    seconds: float = 0.0
-    """From taking up the batch to its commit."""
-    at: str = ""
-    """When its rejects were given up, as the store has it."""
-
-    def add(self, other: "Applied") -> None:
-        """Add up."""
-        for name in ("entries", "stored", "seen_again", "untouched", "unknown_deletes", "events", "users"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.rejects += other.rejects
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """The settings that decide what the tables say."""
-
-    enrich: Mapping[str, Sequence[str]]
-    names: Mapping[str, Mapping[str, str]]
-    match_email: bool = True
-    max_cluster: int = 25
-    dropped: Callable[[str, str], bool] = lambda _object, _field: False
-    """Whether the settings leave out this field of this object: then no last value of it is kept."""
-    usage: Usage = field(default_factory=Usage)
-    attribution: Attribution = field(default_factory=Attribution)
-    pseudonyms: Pseudonyms = field(default_factory=Pseudonyms)
-    definitions: "Callable[[], Defined | None]" = lambda: None
-    """Reads the audiences and what else people define; None: nothing is defined."""
 
 
 class Flattener:
@@ -240,7 +142,7 @@ class Flattener:
                 try:
                     applied = self._attempt(entries, unfit, given_up, judge, again)
                     break
-                except _UnfitError as found:
+                except UnfitError as found:
                     # A value that fits no column of its field: give up the captures that carry it, store the rest.
                     unfit.update(found.reasons)
             span.set(stored=applied.stored, events=applied.events, people=applied.users)
@@ -346,7 +248,7 @@ class Flattener:
         if not (outcomes or taken.events):
             return []
         latest = {o.after.record_id: o.after for _, o in outcomes}
-        self._write_records(tx, outcomes, latest.values(), now)
+        write_records(tx, self._catalogs, outcomes, latest.values(), now)
         reached = reach(tx, [o for _, o in outcomes], self._catalogs.looked_up_by)
         reached.stitch |= taken.ids
         reached.emails |= taken.emails
@@ -395,32 +297,6 @@ class Flattener:
             current[one.record_id] = outcome.after
             outcomes.append((entry, outcome))
         return outcomes
-
-    def _write_records(
-        self, tx: Transaction, outcomes: Sequence[tuple[Entry, Outcome]], latest: Iterable[Image], now: str
-    ) -> None:
-        tx.append("captures", tables.CAPTURES, [_capture_row(e, o, now) for e, o in outcomes])
-        # The first outcome of a record tells whether the store has it: what it has not need not be looked for.
-        new = {o.after.record_id for _, o in outcomes if o.before is None}
-        groups: dict[tuple[str, bool], list[Image]] = {}
-        for one in latest:
-            groups.setdefault((one.object, one.record_id not in new), []).append(one)
-        states: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
-        for (object_name, is_there), images in groups.items():
-            states[is_there] += map(state_row, images)
-            rows = [self._catalogs.raw_row(one) for one in images]
-            columns = self._catalogs.raw_columns(object_name)
-            try:
-                if is_there:
-                    tx.upsert(naming.table_of(object_name), ("id",), columns, rows)
-                else:
-                    tx.append(naming.table_of(object_name), columns, rows)
-            except Misfit as misfit:
-                reason = f"The field behind {misfit.table}.{misfit.column} holds {misfit.reason}."
-                raise _UnfitError({images[place].capture_id: reason for place in misfit.rows}) from misfit
-        tx.upsert("headrace.states", ("object", "record_id"), tables.STATES, states[True])
-        tx.append("headrace.states", tables.STATES, states[False])
-        _write_memberships(tx, [o for _, o in outcomes])
 
     def _write_events(
         self, tx: Transaction, outcomes: Sequence[tuple[Entry, Outcome]], user_of: Mapping[str, str], applied: Applied
@@ -472,49 +348,11 @@ def _next_epoch(tx: Transaction) -> int:
     return epoch
 
 
-class _UnfitError(Exception):
-    """Captures (by id) that no column can hold, and why."""
-
-    def __init__(self, reasons: Mapping[str, str]) -> None:
-        super().__init__(f"{len(reasons)} captures do not fit")
-        self.reasons = reasons
-
-
 def _as_kept(entry: Entry, one: Image) -> Entry:
     """Return the entry as the archive is to have it: without what the settings leave out."""
     if one.payload is entry.fields[b"data"]:
         return entry
     return entry._replace(fields={**entry.fields, b"data": one.payload})
-
-
-def _capture_row(entry: Entry, outcome: Outcome, now: str) -> dict[str, Any]:
-    one = outcome.after
-    return {
-        "capture_id": archived_as(outcome.before, one),
-        "object": one.object,
-        "record_id": one.record_id,
-        "version": one.version,
-        "origin": one.origin,
-        "stream": entry.stream,
-        "offset": entry.offset,
-        "seen_at": one.seen_at,
-        "stored_at": now,
-        # As it came: the state may keep more than this image showed (see flatten).
-        "payload": entry.fields[b"data"],
-    }
-
-
-def _write_memberships(tx: Transaction, outcomes: Sequence[Outcome]) -> None:
-    """Close the stay a record's last image gave, open the one its new image gives."""
-    moved = [o for o in outcomes if o.left or o.joined]
-    if not moved:
-        return
-    ids = sorted({o.after.record_id for o in moved if o.left})
-    stored = (
-        tx.rows("SELECT * FROM headrace.memberships WHERE record_id = any(?) AND until IS NULL", [ids]) if ids else []
-    )
-    rows = stays(moved, {row["record_id"]: row for row in stored})
-    tx.upsert("headrace.memberships", ("record_id", "since"), tables.MEMBERSHIPS, rows)
 
 
 def _record_rejects(tx: Transaction, applied: Applied, now: str) -> set[letters.Address]:

@@ -7,7 +7,8 @@ up, and the consumer stops.
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from consumers.apply import Applied, Entry, Flattener, Reject
+from consumers.apply import Flattener
+from consumers.batch import Applied, Entry, Reject
 from integration.errors import HeadraceError, RunError
 from integration.store import tables
 from integration.store.protocol import RefusedError, Transaction
@@ -29,7 +30,7 @@ class InARow:
         self._next = self._counts
 
     def judge(self, tx: Transaction, entries: Sequence[Entry], rejects: Sequence[Reject]) -> None:
-        """Count on with a batch that is about to be committed (see apply.Judge)."""
+        """Count on with a batch that is about to be committed (see batch.Judge)."""
         if not rejects and not +self._counts:
             self._next = self._counts
             return

@@ -12,7 +12,8 @@ from itertools import islice
 
 import structlog
 
-from consumers.apply import Applied, Entry, Flattener, Reject
+from consumers.apply import Flattener
+from consumers.batch import Applied, Entry, Reject
 from consumers.bisect import InARow, give_up, in_parts
 from consumers.letters import Letters
 from consumers.orgs import OneOrg

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import Final
 
-from consumers.apply import Entry
+from consumers.batch import Entry
 from integration.store import tables
 from integration.store.protocol import Transaction
 from integration.stream import orgs

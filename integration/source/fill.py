@@ -21,8 +21,8 @@ _DONE: Mapping[str, Any] = {"filling": (), "fill_after": "", "fill_all": False}
 def new_fields(old: ObjectSchema, schema: ObjectSchema) -> Iterator[str]:
     """Name the fields that an object has gained, or that may hold other values than before though no stamp moves.
 
-    Another type may empty a field. And a field that was removed and made anew under its name looks as if it had only got
-    another type, or had been a formula before.
+    Another type may empty a field. And a field that was removed and made anew under its name looks as if it had only
+    got another type, or had been a formula before.
     """
     before = {field.name: _made(field) for field in old.fields}
     for field in schema.fields:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from consumers.apply import Applied, Delay
+from consumers.batch import Applied, Delay
 from integration import __version__
 from integration.core import budget
 from integration.core.budget import Pace, Sample, Usage

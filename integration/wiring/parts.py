@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from consumers.apply import Flattener, Rules
+from consumers.apply import Flattener
+from consumers.rules import Rules
 from integration.core.catalog import ObjectSchema, schema_from_describe, selected
 from integration.core.history import histories_of, parent_of
 from integration.errors import ConfigError, UnreachableError

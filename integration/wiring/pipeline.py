@@ -14,7 +14,7 @@ import structlog
 
 from consumers import orgs
 from consumers.app import Consumer
-from consumers.apply import Applied
+from consumers.batch import Applied
 from integration import tracing
 from integration.core.catalog import ObjectSchema
 from integration.errors import ConfigError, HeadraceError, UnreachableError

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from consumers.apply import Entry
+from consumers.batch import Entry
 from consumers.replay import MARK
 from integration.core import exactjson
 from integration.core.times import parse_time

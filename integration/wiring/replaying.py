@@ -5,7 +5,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Final, Protocol, TypeVar
 
-from consumers.apply import Applied, Entry, Flattener
+from consumers.apply import Flattener
+from consumers.batch import Applied, Entry
 from consumers.people import people_ids
 from consumers.replay import MARK, Note, Replayed
 from integration.core import exactjson, history

@@ -7,7 +7,7 @@ from typing import Any
 
 from org_server import EDITS
 
-from consumers.apply import Entry
+from consumers.batch import Entry
 from integration.core import catalog
 from integration.core.catalog import ObjectSchema, schema_from_describe
 from integration.sandbox import describe

@@ -26,7 +26,9 @@ from clones import SHARES, Clones
 from profiled import SWITCH_SECONDS, Sampler
 from rows import MIX
 
-from consumers.apply import Entry, Flattener, Rules
+from consumers.apply import Flattener
+from consumers.batch import Entry
+from consumers.rules import Rules
 from integration.store.opening import open_store
 from integration.store.protocol import Store
 

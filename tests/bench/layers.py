@@ -50,9 +50,10 @@ _IMPORTS = "starting: imports"
 
 _PHASES = {
     "/consumers/apply.py": {
-        "_read": "read captures", "_fold": "fold: what differs", "_write_records": "write captures, states, raw rows",
-        "_write_events": "write events and changes", "_retell": "field history",
+        "_read": "read captures", "_fold": "fold: what differs", "_write_events": "write events and changes",
+        "_retell": "field history",
     },
+    "/consumers/records.py": {"write_records": "write captures, states, raw rows"},
     "/consumers/reach.py": {"reach": "whom it reaches"},
     "/consumers/people.py": {"write_people": "people: stitch, choose, write"},
     "/consumers/catalogs.py": {"save": "tables and views"},

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from consumers.apply import Flattener, Rules
+from consumers.apply import Flattener
+from consumers.rules import Rules
 from integration.cli import app as cli
 from integration.store import tables
 from integration.store.duckdb.store import DuckDBStore

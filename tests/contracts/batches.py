@@ -5,7 +5,9 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
-from consumers.apply import Entry, Flattener, Rules
+from consumers.apply import Flattener
+from consumers.batch import Entry
+from consumers.rules import Rules
 from integration.core import catalog, exactjson
 from integration.core.catalog import ObjectSchema
 from integration.store import tables

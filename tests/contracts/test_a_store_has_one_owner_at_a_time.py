@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
-from consumers.apply import Entry, Flattener, Rules
+from consumers.apply import Flattener
+from consumers.batch import Entry
+from consumers.rules import Rules
 from integration.core import catalog, exactjson
 from integration.errors import FencedError
 from integration.store.protocol import Store

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from batches import NOW, Stream, record, schema_of
 
-from consumers.apply import Flattener, Rules
+from consumers.apply import Flattener
+from consumers.rules import Rules
 from integration.core import catalog
 from integration.store.answers import ask
 from integration.store.protocol import Store

@@ -10,7 +10,9 @@ import pytest
 from batches import NOW, Stream, product_event, record, schema_of
 from test_marts_are_worked_out_by_key import assert_equal_to_their_definitions, refreshed, shape_of
 
-from consumers.apply import Entry, Flattener, Rules
+from consumers.apply import Flattener
+from consumers.batch import Entry
+from consumers.rules import Rules
 from integration.core import catalog
 from integration.store.answers import ask
 from integration.store.clickhouse.connecting import _SETTINGS

@@ -15,8 +15,9 @@ import pytest
 from batches import BODIES, FIRST, Stream, product_event, record
 from defined import World, only, person
 
-from consumers.apply import Flattener, Rules
+from consumers.apply import Flattener
 from consumers.members import Defined, arm_of, phases
+from consumers.rules import Rules
 from integration.core.columns import Column, ColumnType
 from integration.store.answers import ask
 from integration.store.definitions.conditions import Ref

@@ -6,8 +6,9 @@ import pytest
 from batches import BODIES, FIRST, Stream, product_event, record
 from defined import World, only, person
 
-from consumers.apply import Flattener, Rules
+from consumers.apply import Flattener
 from consumers.members import MERGED, Defined, Ran, arm_of
+from consumers.rules import Rules
 from integration.errors import ConfigError
 from integration.settings import load
 from integration.settings_sources import SECRETS_VARIABLE

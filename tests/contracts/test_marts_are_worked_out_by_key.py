@@ -7,7 +7,8 @@ from random import Random
 import pytest
 from batches import EVERYWHERE, OBJECTS, batches, flattener, product_event, written
 
-from consumers.apply import Entry, Flattener
+from consumers.apply import Flattener
+from consumers.batch import Entry
 from integration.store import answers, tables
 from integration.store.answers import ask
 from integration.store.dialects import Dialect, said_in

@@ -13,7 +13,8 @@ import pytest
 
 import consumers
 import integration
-from consumers.apply import Flattener, Rules
+from consumers.apply import Flattener
+from consumers.rules import Rules
 from integration.core import catalog
 from integration.core.catalog import ObjectSchema
 from integration.store.answers import ask

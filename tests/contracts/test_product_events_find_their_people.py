@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from batches import batches, flattener, product_event, record, told
 
-from consumers.apply import Entry
+from consumers.batch import Entry
 from consumers.bisect import InARow, in_parts
 from integration.store.answers import ask
 from integration.store.protocol import Store

@@ -9,7 +9,7 @@ import pytest
 from batches import FIRST, Stream, flattener, record
 from known_then import Oracle, at_moments
 
-from consumers.apply import Entry
+from consumers.batch import Entry
 from integration.store.answers import ask
 from integration.store.duckdb.store import DuckDBStore
 from integration.store.then import users_as_of

@@ -11,7 +11,9 @@ import pytest
 from batches import NOW, Stream, record, schema_of
 from deals import SHAPE, Crm
 
-from consumers.apply import Entry, Flattener, Rules
+from consumers.apply import Flattener
+from consumers.batch import Entry
+from consumers.rules import Rules
 from integration.core import catalog
 from integration.store import marts, tables
 from integration.store.answers import ask

@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 import pytest
 from batches import NOW, Stream, record, schema_of
 
-from consumers.apply import Entry, Flattener, Rules
+from consumers.apply import Flattener
+from consumers.batch import Entry
+from consumers.rules import Rules
 from integration.core import catalog
 from integration.store.answers import ask
 from integration.store.attribution import Attribution

@@ -11,7 +11,9 @@ import pytest
 import structlog
 from batches import NOW, batches, flattener, product_event, record, told
 
-from consumers.apply import Entry, Flattener, Rules
+from consumers.apply import Flattener
+from consumers.batch import Entry
+from consumers.rules import Rules
 from integration.store import tables
 from integration.store.answers import ask
 from integration.store.duckdb.store import DuckDBStore

@@ -8,7 +8,9 @@ import pytest
 from batches import BODIES, NOW, SECOND, Stream, batches, product_event, record, schema_of
 from known_then import Oracle, at_moments
 
-from consumers.apply import Entry, Flattener, Rules
+from consumers.apply import Flattener
+from consumers.batch import Entry
+from consumers.rules import Rules
 from integration.core import catalog
 from integration.errors import UsageError
 from integration.store.answers import ask

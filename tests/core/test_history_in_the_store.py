@@ -12,7 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from consumers.apply import Applied, Entry, Flattener, Rules
+from consumers.apply import Flattener
+from consumers.batch import Applied, Entry
+from consumers.rules import Rules
 from integration.core import catalog, exactjson
 from integration.core.catalog import ObjectSchema
 from integration.core.history import parent_key

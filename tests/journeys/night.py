@@ -10,7 +10,8 @@ from threading import Thread
 from typing import Any
 
 from consumers.app import Consumer
-from consumers.apply import Applied, Flattener
+from consumers.apply import Flattener
+from consumers.batch import Applied
 from consumers.intake import Intake
 from integration.core import exactjson
 from integration.core.catalog import ObjectSchema

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from consumers.apply import Entry, Flattener
+from consumers.apply import Flattener
+from consumers.batch import Entry
 from integration.store.answers import ask
 from integration.store.duckdb.store import DuckDBStore
 from integration.wiring import parts

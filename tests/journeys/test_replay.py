@@ -16,7 +16,8 @@ import pytest
 from compare import assert_equal, assert_state_equal
 from shell import Shell, sentence
 
-from consumers.apply import Entry, Flattener
+from consumers.apply import Flattener
+from consumers.batch import Entry
 from integration import settings as settings_module
 from integration.errors import ConfigError, UsageError
 from integration.sandbox.traffic import Traffic

@@ -6,7 +6,7 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from consumers.apply import Applied, Delay, Entry, Reject
+from consumers.batch import Applied, Delay, Entry, Reject
 from integration.core.budget import Pace, Usage
 from integration.settings import Settings
 from integration.source.captures import Reading
