@@ -151,12 +151,12 @@ class Consumer:
         async with self._turn:
             return await asyncio.to_thread(work, self._flattener)
 
-    async def refresh_marts(self, *, until: Callable[[], bool] = lambda: False) -> None:
-        """Bring the marts up to date, a part at a time, so that no batch waits for all of it; stop early once `until`
-        says so. What becomes stale meanwhile is left to the next time. Raises what the store raises."""
-        done = KEYS_AT_ONCE
-        while done == KEYS_AT_ONCE and not until():
-            done = await self.between_batches(lambda flattener: flattener.marts.refresh())
+    async def refresh_marts(self, *, at_once: int = KEYS_AT_ONCE, until: Callable[[], bool] = lambda: False) -> None:
+        """Bring the marts up to date, so many keys at a time that no batch waits for all of them; stop early once
+        `until` says so. What becomes stale meanwhile is left to the next time. Raises what the store raises."""
+        done = at_once
+        while done == at_once and not until():
+            done = await self.between_batches(lambda flattener: flattener.marts.refresh(limit=at_once))
 
     async def work_out_definitions(self) -> None:
         """Bring audiences and whatever else is defined up to date. Raises ConfigError, and what the store raises."""

@@ -16,6 +16,8 @@ from integration.store.usage import VIEW, Usage, usage_view
 
 KEYS_AT_ONCE: Final = 10_000
 """Keys of one transaction: batches wait for as long as these take."""
+KEYS_BEHIND_A_SYNC: Final = 50_000
+"""The same where no batch waits: what records of several objects reach is worked out once, not with each of them."""
 _USAGE: Final = Usage()
 _RULES: Final = Attribution()
 _NO_PSEUDONYMS: Final = Pseudonyms()
@@ -112,10 +114,12 @@ class Marts:
         if not keys:
             return
         sql, times = mart.some(self._shape(), self._rules)
-        rows = tx.rows(sql, [sorted(keys)] * times)
+        parameters = [sorted(keys)] * times
         if mart.has_pseudonyms:
-            rows = self._pseudonyms.rows(rows)
-        tx.make_equal(mart.name, mart.key, keys, mart.columns, rows)
+            rows = self._pseudonyms.rows(tx.rows(sql, parameters))
+            tx.make_equal(mart.name, mart.key, keys, mart.columns, rows)
+        else:
+            tx.work_out(mart.name, mart.key, keys, mart.columns, sql, parameters)
 
     def _define(self) -> None:
         """Note everything as stale that a mart needs which is worked out in another way than it was."""

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
@@ -10,12 +11,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from integration.core import exactjson
+from integration.core.columns import Column
+from integration.store import arrow
 from integration.store.protocol import Queryable
 
 ARROW_STREAM = "application/vnd.apache.arrow.stream"
 """The media type of Arrow IPC."""
 _FIRST_TICK = -62_135_596_800_000_000  # 0001-01-01 in microseconds since 1970
 _LAST_TICK = 253_402_300_799_999_999  # 9999-12-31
+_FIRST_DAY = date.min.toordinal() - date(1970, 1, 1).toordinal()
+_LAST_DAY = date.max.toordinal() - date(1970, 1, 1).toordinal()
 _SQL_TYPE = b"headrace.type"
 
 
@@ -55,6 +60,33 @@ def ask(store: Queryable, sql: str, *, limit: int | None = None) -> list[dict[st
 def plain_rows(table: pa.Table) -> list[dict[str, Any]]:
     """Return the rows as `rows` does, but JSON as text: the form in which a column takes its values."""
     return _as_rows(_names(table), [_plain_column(column) for column in table.columns])
+
+
+def as_table(wanted: Sequence[Column], found: pa.Table, *, table: str) -> pa.Table:
+    """Return the rows as `arrow.to_table` makes them of `plain_rows`, ready to be written to `table`.
+
+    Columns that have their type already, or get it without a digit lost, are not taken apart. Raises Misfit.
+    """
+    arrays = [_as_column(column, found.column(column.name), table) for column in wanted]
+    return pa.Table.from_arrays(arrays, names=[column.name for column in wanted])
+
+
+def _as_column(column: Column, values: pa.ChunkedArray, table: str) -> pa.ChunkedArray:
+    kind = arrow.arrow_type(column)
+    if pa.types.is_timestamp(kind) and pa.types.is_timestamp(values.type) and values.type.tz:
+        return _told_times(values)
+    if pa.types.is_date(kind) and values.type == kind:
+        return _told_days(values)
+    if values.type == kind:
+        return values
+    if _is_exact(kind) and _is_exact(values.type):
+        with suppress(pa.ArrowInvalid):
+            return values.cast(kind)
+    return arrow.to_table([column], [{column.name: value} for value in _plain_column(values)], table=table).column(0)
+
+
+def _is_exact(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_decimal(kind) or pa.types.is_integer(kind))
 
 
 def _as_rows(names: Sequence[str], values: Sequence[list[Any]]) -> list[dict[str, Any]]:
@@ -126,13 +158,22 @@ def _each(values: list[Any], convert: Callable[[Any], Any]) -> list[Any]:
 
 
 def _stamps(column: pa.ChunkedArray) -> list[Any]:
+    stamps: list[Any] = _told_times(column).cast(pa.string()).to_pylist()
+    return stamps
+
+
+def _told_times(column: pa.ChunkedArray) -> pa.ChunkedArray:
     kind = pa.timestamp("us", "UTC") if column.type.tz else pa.timestamp("us")
     exact = column.cast(kind, safe=False)
     ticks = exact.cast(pa.int64())
     # The store knows infinity and the year 294246; Arrow writes such times as others, Python not at all.
     shown = pc.and_(pc.greater_equal(ticks, _FIRST_TICK), pc.less_equal(ticks, _LAST_TICK))
-    stamps: list[Any] = pc.if_else(shown, exact, None).cast(pa.string()).to_pylist()
-    return stamps
+    return pc.if_else(shown, exact, None)
+
+
+def _told_days(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    days = column.cast(pa.int32())
+    return pc.if_else(pc.and_(pc.greater_equal(days, _FIRST_DAY), pc.less_equal(days, _LAST_DAY)), column, None)
 
 
 def _stamp(text: str) -> str:

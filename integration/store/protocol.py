@@ -116,6 +116,11 @@ class Transaction(Reading, Protocol):
         Only keys whose rows differ are written; they are returned. Raises Misfit.
         """
 
+    def work_out(
+        self, table: str, key: str, keys: Iterable[str], columns: Sequence[Column], sql: str, parameters: Sequence[Any]
+    ) -> set[str]:
+        """Do what `make_equal` does, with the rows that a statement of headrace's own gives (see `rows`)."""
+
     def delete(self, table: str, column: str, values: Iterable[str]) -> None:
         """Delete the rows whose column holds one of the values."""
 

@@ -15,6 +15,7 @@ import structlog
 from consumers import orgs
 from consumers.app import Consumer
 from consumers.batch import Applied
+from consumers.marts import KEYS_BEHIND_A_SYNC
 from integration import tracing
 from integration.core.catalog import ObjectSchema
 from integration.errors import ConfigError, HeadraceError, UnreachableError
@@ -333,7 +334,7 @@ async def drain_while(
         while not await asyncio.to_thread(_empty, streams, consumer):
             await _either(asyncio.sleep(_LOOK_SECONDS), consumer)
         await consumer.tidy()
-        await _either(consumer.refresh_marts(), consumer)
+        await _either(consumer.refresh_marts(at_once=KEYS_BEHIND_A_SYNC), consumer)
         await _either(_definitions(consumer), consumer)
     finally:
         stop.set()

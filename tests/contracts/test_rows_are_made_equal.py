@@ -36,6 +36,10 @@ def told(store: Store) -> list[Any]:
         return reading.rows("SELECT * FROM told ORDER BY id, field, amount")
 
 
+def plain(one: Any) -> Any:
+    return (one["id"], str(one["field"]), str(one["at"]), float(one["amount"] or 0), one["properties"].replace(" ", ""))
+
+
 CASES = {
     "as they are": ("123", ROWS, set()),
     "another value": ("123", [row("1"), row("1", "c"), *ROWS[2:]], {"1"}),
@@ -61,8 +65,21 @@ def test_rows_of_keys_become_exactly_these(case: str, filled: Store) -> None:
         assert tx.make_equal("told", "id", keys, COLUMNS, wanted) == differing
         assert tx.make_equal("told", "id", keys, COLUMNS, wanted) == set()
 
-    def plain(one: Any) -> Any:
-        return (one["id"], str(one["field"]), str(one["at"]), float(one["amount"] or 0))
+    assert sorted(map(plain, told(filled))) == sorted(map(plain, [*others, *wanted]))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_rows_of_keys_become_exactly_what_a_statement_gives(case: str, filled: Store) -> None:
+    keys, wanted, differing = CASES[case]
+    with filled.transaction() as tx:
+        tx.ensure_columns("wanted", COLUMNS)
+        tx.append("wanted", COLUMNS, wanted)
+    others = [r for r in told(filled) if r["id"] not in keys]
+
+    with filled.transaction() as tx:
+        statement = 'SELECT properties, "at", id, field, amount FROM wanted WHERE id = any(?)', [[*keys]]
+        assert tx.work_out("told", "id", keys, COLUMNS, *statement) == differing
+        assert tx.work_out("told", "id", keys, COLUMNS, *statement) == set()
 
     assert sorted(map(plain, told(filled))) == sorted(map(plain, [*others, *wanted]))
 

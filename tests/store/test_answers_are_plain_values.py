@@ -5,8 +5,11 @@ from typing import Any
 import pytest
 
 from integration.core import exactjson
-from integration.store.answers import columns, plain_rows, rows
+from integration.core.columns import Column, ColumnType
+from integration.store import arrow
+from integration.store.answers import as_table, columns, plain_rows, rows
 from integration.store.duckdb.store import DuckDBStore
+from integration.store.protocol import Misfit
 
 
 @pytest.mark.parametrize(
@@ -77,3 +80,50 @@ def test_an_answer_without_rows_has_its_columns(store: DuckDBStore) -> None:
     table = store.query("SELECT 1 AS a, 'x' AS b WHERE false")
     assert rows(table) == []
     assert json.dumps(columns(table)) == '[{"name": "a", "type": "INTEGER"}, {"name": "b", "type": "VARCHAR"}]'
+
+
+@pytest.mark.parametrize("kind", ColumnType)
+@pytest.mark.parametrize(
+    "value",
+    [
+        "NULL",
+        "'text'",
+        "'2024-02-29'",
+        "'[1.50]'::JSON",
+        "'\\xFFa'::BLOB",
+        "true",
+        "7::INTEGER",
+        "9223372036854775807",
+        "9223372036854775808::HUGEINT",
+        "12345678901234567890123456789012345678::HUGEINT",
+        "1.50::DECIMAL(18, 2)",
+        "2.00::DECIMAL(18, 2)",
+        "1.23456::DECIMAL(38, 5)",
+        "12345678901234567890.12::DECIMAL(38, 2)",
+        "0.1::DOUBLE",
+        "'inf'::DOUBLE",
+        "'2024-02-29'::DATE",
+        "'12000-01-01'::DATE",
+        "'infinity'::DATE",
+        "'2024-01-22 16:26:15.120+01'::TIMESTAMPTZ",
+        "'290000-01-01 00:00:00+00'::TIMESTAMPTZ",
+        "'2024-01-22 16:26:15'::TIMESTAMP",
+        "['a', NULL]",
+        "{'a': 1}",
+        "INTERVAL 1 DAY",
+    ],
+)
+def test_an_answer_is_written_as_its_plain_values_would_be(value: str, kind: ColumnType, store: DuckDBStore) -> None:
+    wanted = [Column("v", kind), Column("n", ColumnType.INTEGER)]
+    found = store.query(f"SELECT n, CASE WHEN n <> 1 THEN {value} END AS v FROM range(3) AS r(n)")
+
+    def outcome(make: Any) -> Any:
+        try:
+            made = make()
+        except Misfit as misfit:
+            return misfit.table, misfit.column, list(misfit.rows), misfit.reason
+        return made.schema, made.to_pylist()
+
+    assert outcome(lambda: as_table(wanted, found, table="t")) == outcome(
+        lambda: arrow.to_table(wanted, plain_rows(found), table="t")
+    )

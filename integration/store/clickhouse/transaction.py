@@ -126,6 +126,12 @@ class ClickHouseTransaction(ClickHouseReading):
                 overlay.put(stage.take(wanted), self._batch)
         return differing
 
+    def work_out(
+        self, table: str, key: str, keys: Iterable[str], columns: Sequence[Column], sql: str, parameters: Sequence[Any]
+    ) -> set[str]:
+        """See protocol.Transaction."""
+        return self.make_equal(table, key, keys, columns, self.rows(sql, parameters))
+
     def delete(self, table: str, column: str, values: Iterable[str]) -> None:
         """See protocol.Transaction."""
         some = list(dict.fromkeys(values))

@@ -147,7 +147,17 @@ class DuckDBTransaction:
         self, table: str, key: str, keys: Iterable[str], columns: Sequence[Column], rows: Sequence[Row]
     ) -> set[str]:
         """See protocol.Transaction."""
-        stage = self._staged(table, columns, rows)
+        return self._make_equal(table, key, keys, self._staged(table, columns, rows))
+
+    def work_out(
+        self, table: str, key: str, keys: Iterable[str], columns: Sequence[Column], sql: str, parameters: Sequence[Any]
+    ) -> set[str]:
+        """See protocol.Transaction."""
+        self.store_held(only_table_of(sql))
+        stage = answers.as_table(columns, self._table(sql, parameters), table=table)
+        return self._make_equal(table, key, keys, self._with_room(table, columns, stage))
+
+    def _make_equal(self, table: str, key: str, keys: Iterable[str], stage: pa.Table) -> set[str]:
         differing = self._differing(table, key, keys, stage)
         if differing.num_rows:
             with self._registered(_KEYS, differing), self._registered(_STAGE, stage):
@@ -321,7 +331,9 @@ class DuckDBTransaction:
         self._known.views[lower] = sql
 
     def _staged(self, table: str, columns: Sequence[Column], rows: Sequence[Row]) -> pa.Table:
-        stage = arrow.to_table(columns, rows, table=table)
+        return self._with_room(table, columns, arrow.to_table(columns, rows, table=table))
+
+    def _with_room(self, table: str, columns: Sequence[Column], stage: pa.Table) -> pa.Table:
         for column in columns:
             if column.type is ColumnType.DECIMAL:
                 self._make_room(table, column.name, stage.column(column.name))

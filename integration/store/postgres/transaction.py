@@ -155,6 +155,12 @@ class PostgresTransaction(PostgresReading):
         self._copy(table, stage, into=name, handed=handed)
         return name
 
+    def work_out(
+        self, table: str, key: str, keys: Iterable[str], columns: Sequence[Column], sql: str, parameters: Sequence[Any]
+    ) -> set[str]:
+        """See protocol.Transaction."""
+        return self.make_equal(table, key, keys, columns, self.rows(sql, parameters))
+
     def delete(self, table: str, column: str, values: Iterable[str]) -> None:
         """See protocol.Transaction."""
         keys = list(dict.fromkeys(values))
