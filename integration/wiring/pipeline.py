@@ -1,7 +1,6 @@
 """The workers: the poller in a thread, the consumer on the event loop, and when to stop."""
 
 import asyncio
-import gc
 import threading
 import time
 from collections import Counter
@@ -379,9 +378,6 @@ def consumer(
     described: Sequence[ObjectSchema] = (),
 ) -> Consumer:
     """Return a consumer of every stream there is to consume, the tables of all described objects made ready."""
-    # A batch makes many small objects and no circles of them. The collector's default thresholds would walk them all
-    # again and again: a tenth of the CPU of a first sync.
-    gc.set_threshold(100_000, 20, 50)
     orgs.check(streams.client, store.transaction)
     flattener = parts.flattener(settings, store, streams.client)
     flattener.announce(described)

@@ -160,7 +160,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--profile", action="store_true")
     words = parser.parse_args()
-    gc.set_threshold(100_000, 20, 50)  # as wiring.pipeline.consumer does
+    gc.set_threshold(100_000, 20, 50)  # as every command does
     if words.profile:
         sys.setswitchinterval(SWITCH_SECONDS)
     with ExitStack() as stack:
