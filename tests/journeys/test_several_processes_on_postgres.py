@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,6 +11,7 @@ import psycopg
 import pytest
 import requests
 from compare import assert_state_equal
+from ports import free_port
 from shell import Shell, refusal
 
 Found = Callable[..., Any]
@@ -42,12 +42,6 @@ def rename(company: Any, title: str) -> None:
     contact = next(iter(company.org.records("Contact")))
     company.clock.advance(5)
     company.org.update("Contact", contact["Id"], {"Title": title})
-
-
-def free_port() -> str:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return str(one.getsockname()[1])
 
 
 def metrics(port: str) -> str:
@@ -86,7 +80,7 @@ def test_commands_ask_the_worker_and_a_second_worker_is_told_of_the_first(compan
 
 
 def test_two_consumers_give_the_tables_of_one_however_they_are_killed(company: Any) -> None:
-    second, port = beside(company, "second"), free_port()
+    second, port = beside(company, "second"), str(free_port())
     logged = {"HEADRACE_WEB__PORT": port, "HEADRACE_LOG__LEVEL": "info"}
     with ExitStack() as both:
         active = both.enter_context(company.shell.start("run"))

@@ -1,12 +1,12 @@
 """`headrace why`: each way a record can fail to be in the store, and what is said of it."""
 
 import json
-import socket
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from following import polled_and_stored
+from ports import free_port
 
 from integration.core import exactjson
 from integration.sandbox.model import FieldDef
@@ -307,9 +307,7 @@ def test_parts_out_of_reach_are_told_and_the_others_shown(found: Found) -> None:
     company = found(accounts=3)
     contact = contact_of(company)
     company.sync()
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        port = closed.getsockname()[1]
+    port = free_port()
     shell = company.shell
 
     no_redis = shell.run("why", contact, HEADRACE_REDIS__URL=f"redis://127.0.0.1:{port}")

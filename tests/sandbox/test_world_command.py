@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import requests
+from ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "integration.sandbox"]
@@ -75,8 +76,7 @@ def test_traffic_is_told_on_stderr_and_seen_in_the_org() -> None:
 
 def test_the_product_tells_a_worker_that_comes_later_and_goes_on(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("the-key\n")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     got: list[dict[str, Any]] = []
     keys: set[str | None] = set()
 
