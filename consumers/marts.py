@@ -1,6 +1,6 @@
 """The marts of a store, kept up to date by those keys whose rows have changed since; and the view on usage."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
@@ -8,7 +8,7 @@ from integration.core.flatten import Outcome
 from integration.errors import ConfigError
 from integration.store import marts, tables
 from integration.store.attribution import Attribution
-from integration.store.marts import MARTS, PERSON, SAME, Mart
+from integration.store.marts import MARTS, PERSON, Mart
 from integration.store.projection import Shape
 from integration.store.protocol import Reading, Transaction
 from integration.store.pseudonyms import Pseudonyms
@@ -22,8 +22,13 @@ _USAGE: Final = Usage()
 _RULES: Final = Attribution()
 _NO_PSEUDONYMS: Final = Pseudonyms()
 _DEFINED: Final = "SELECT key, value FROM headrace.meta WHERE key = any(?)"
-_NEXT: Final = "SELECT DISTINCT key FROM headrace.stale ORDER BY key LIMIT {limit:d}"
+_NEXT: Final = (
+    # Those last that others reach: what is due later is left to its own part.
+    "SELECT key FROM headrace.stale GROUP BY key ORDER BY max(CASE kind WHEN 'Opportunity' THEN 3 WHEN 'Lead' THEN 2 "
+    "WHEN 'person' THEN 1 ELSE 0 END), key LIMIT {limit:d}"
+)
 _KINDS: Final = "SELECT DISTINCT kind, key FROM headrace.stale WHERE key = any(?)"
+_STALE_TOO: Final = "SELECT DISTINCT key FROM headrace.stale WHERE kind = any(?) AND key = any(?)"
 _PEOPLE: Final = (
     "SELECT DISTINCT user_id AS key FROM events WHERE origin = 'product' AND user_id > ? ORDER BY 1 LIMIT {limit:d}"
 )
@@ -107,10 +112,8 @@ class Marts:
             tx.delete("headrace.stale", "key", keys)
         return len(keys)
 
-    def _refresh(self, tx: Transaction, mart: Mart, stale: dict[str, list[str]]) -> None:
-        keys: set[str] = set()
-        for kind in mart.stale.keys() & stale.keys():
-            keys |= _reached(tx, mart.reached(kind, self._shape(), self._rules), stale[kind])
+    def _refresh(self, tx: Transaction, mart: Mart, stale: Mapping[str, Sequence[str]]) -> None:
+        keys = self._reached(tx, mart, stale)
         if not keys:
             return
         sql, times = mart.some(self._shape(), self._rules)
@@ -120,6 +123,20 @@ class Marts:
             tx.make_equal(mart.name, mart.key, keys, mart.columns, rows)
         else:
             tx.work_out(mart.name, mart.key, keys, mart.columns, sql, parameters)
+
+    def _reached(self, tx: Transaction, mart: Mart, stale: Mapping[str, Sequence[str]]) -> set[str]:
+        """Return the keys of a mart that these stale keys are, or reach.
+
+        But not those reached that are stale themselves, and come with a later part: behind a first sync almost all are.
+        """
+        own = {key for kind in mart.own_kinds & stale.keys() for key in stale[kind]}
+        reached: set[str] = set()
+        for kind in (mart.stale.keys() - mart.own_kinds) & stale.keys():
+            reached |= _keys(tx, mart.reached(kind, self._shape(), self._rules), stale[kind])
+        reached -= own
+        if reached and mart.own_kinds:
+            reached -= {row["key"] for row in tx.rows(_STALE_TOO, [sorted(mart.own_kinds), sorted(reached)])}
+        return own | reached
 
     def _define(self) -> None:
         """Note everything as stale that a mart needs which is worked out in another way than it was."""
@@ -179,8 +196,6 @@ def all_keys(tx: Reading, kind: str, after: str, limit: int) -> list[str]:
     return [row["key"] for row in tx.rows(_PEOPLE.format(limit=limit), [after])]
 
 
-def _reached(tx: Transaction, reached: str, keys: Collection[str]) -> set[str]:
-    if reached == SAME:
-        return {*keys}
-    rows: list[dict[str, Any]] = tx.rows(reached, [sorted(keys)] * reached.count("= any(?)"))
+def _keys(tx: Transaction, sql: str, keys: Collection[str]) -> set[str]:
+    rows: list[dict[str, Any]] = tx.rows(sql, [sorted(keys)] * sql.count("= any(?)"))
     return {row["key"] for row in rows if row["key"] is not None}

@@ -50,6 +50,11 @@ class Mart:
         return tables.FIXED[self.name]
 
     @property
+    def own_kinds(self) -> frozenset[str]:
+        """The kinds of stale keys that are keys of this mart."""
+        return frozenset(kind for kind, reached in self.stale.items() if reached == SAME)
+
+    @property
     def sentence(self) -> str:
         """What its rows tell."""
         comment = " ".join(line.removeprefix("-- ") for line in takewhile(_is_comment, _sql(self.name).splitlines()))
@@ -70,7 +75,7 @@ class Mart:
         return sql, sql.count("= any(?)")
 
     def reached(self, kind: str, shape: Shape, rules: Attribution = DEFAULT) -> str:
-        """Return SAME, or the SELECT of the keys that stale keys of a kind reach."""
+        """Return the SELECT of the keys that stale keys of a kind reach (none of `own_kinds`)."""
         return rendered(self.stale[kind], self.reads, shape.columns, rules=rules)
 
     def fingerprint(self, shape: Shape, rules: Attribution = DEFAULT) -> str:

@@ -1,8 +1,10 @@
 """A mart that was refreshed key by key holds what its SELECT says, whatever came when."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from random import Random
+from typing import Any
 
 import pytest
 from batches import EVERYWHERE, OBJECTS, batches, flattener, product_event, written
@@ -89,6 +91,29 @@ def test_only_what_has_changed_is_worked_out_again(store: Store) -> None:
     assert refreshed(worker) == 1
     assert refreshed(worker) == 0
     assert_equal_to_their_definitions(store, Shape())
+
+
+def test_what_is_due_itself_is_worked_out_once_whatever_reaches_it_before(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = flattener(store)
+    worker.apply(batches()[0])
+    with store.transaction() as tx:
+        there = type(tx)
+    done: Counter[tuple[str, str]] = Counter()
+    work_out = there.work_out
+
+    def counted(self: Any, table: str, key: str, keys: Iterable[str], *rest: Any) -> set[str]:
+        done.update((table, one) for one in keys)
+        return work_out(self, table, key, keys, *rest)
+
+    monkeypatch.setattr(there, "work_out", counted)
+    while worker.marts.refresh(limit=2):
+        pass
+
+    for mart in ("attribution", "opportunity_source", "headrace.lead_accounts"):
+        assert {times for (table, _), times in done.items() if table == mart} == {1}, mart
+    assert_equal_to_their_definitions(store, SHAPE)
 
 
 def test_who_takes_the_store_over_goes_on_where_the_last_one_was(store: Store) -> None:
