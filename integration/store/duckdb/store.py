@@ -21,10 +21,6 @@ from integration.store.protocol import Reading
 from integration.store.quoting import identifier, literal, table_name
 
 _ROWS_AT_ONCE = 10_000
-_ROW_GROUP = 20_480
-"""A sixth of DuckDB's own. A checkpoint puts row groups together where deleted rows leave room for the next one's, and
-writes all columns of both anew: with few large groups, nearly the whole table each time. Measured on 400,000 records:
-a fifth less CPU and half the room for a first sync, a third less for checkpoints behind changes."""
 # Arrow has no plain form for these: they are read as text.
 _AS_TEXT = ("BIGNUM", "BIT", "VARIANT", "INTERVAL", "UNION", "TIME WITH TIME ZONE", "UHUGEINT")
 
@@ -219,8 +215,7 @@ def _open(path: Path, *, read_only: bool, memory_limit: str, threads: int | None
     except duckdb.Error as error:
         raise ConfigError(f"DuckDB refuses its settings: {sentences.first_line(error)}") from error
     try:
-        options = "READ_ONLY" if read_only else f"ROW_GROUP_SIZE {_ROW_GROUP}"
-        con.execute(f"ATTACH {literal(str(path))} AS store ({options})")
+        con.execute(f"ATTACH {literal(str(path))} AS store{' (READ_ONLY)' if read_only else ''}")
         con.execute("SET GLOBAL enable_external_access = false")
         con.execute("SET GLOBAL TimeZone = 'UTC'")
         con.execute("SET lock_configuration = true")
