@@ -91,7 +91,7 @@ class Consumer:
         """Carries the error that stopped the flattener; never a result."""
         self._broker = RedisBroker(
             url,
-            logger=_Voice(),
+            logger=_Voice(self),
             graceful_timeout=_GRACE_SECONDS,
             socket_timeout=10,
             health_check_interval=15,
@@ -181,6 +181,11 @@ class Consumer:
             return self._away
         idle = sorted(stream for stream, one in self._subscribers.items() if not one.running)
         return f"The consumer does not read {', '.join(idle)}." if idle else None
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it has been told to stop."""
+        return self._stopping.is_set()
 
     async def stop(self) -> None:
         """Finish the batches in hand, then stop."""
@@ -358,13 +363,18 @@ def _people_last(waiting: list[Delivery], full: int) -> tuple[list[Delivery], li
 class _Voice:
     """Lets FastStream speak through our log, in one line; what stops the worker is raised by us and told there."""
 
+    def __init__(self, consumer: Consumer) -> None:
+        self._consumer = consumer
+
     def log(self, level: int, msg: Any, /, *, exc_info: Any = None, **_: Any) -> None:
         """Take a line of FastStream's log."""
         error = exc_info if isinstance(exc_info, BaseException) else None
         if isinstance(error, StreamGroupNotFoundError):
             return  # it advises a restart; the consumer looks after that
         if level >= logging.ERROR and not isinstance(error, asyncio.CancelledError):
-            log.warning("faststream", detail=f"{msg} ({type(error).__name__})" if error else str(msg))
+            # It may cut a connection before it ends the task that reads there, and be surprised itself.
+            tell = log.debug if self._consumer.is_stopping else log.warning
+            tell("faststream", detail=f"{msg} ({type(error).__name__})" if error else str(msg))
 
 
 async def _parse(message: Any, original: Any) -> Any:
