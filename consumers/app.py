@@ -89,9 +89,10 @@ class Consumer:
         self._queue: asyncio.Queue[Delivery] = asyncio.Queue()
         self.failed: asyncio.Future[None] | None = None
         """Carries the error that stopped the flattener; never a result."""
+        self._stopping = asyncio.Event()
         self._broker = RedisBroker(
             url,
-            logger=_Voice(self),
+            logger=_Voice(self._stopping.is_set),
             graceful_timeout=_GRACE_SECONDS,
             socket_timeout=10,
             health_check_interval=15,
@@ -102,7 +103,6 @@ class Consumer:
         """Stream -> batches that were delivered here and are not yet stored."""
         self._away: str | None = None
         """Why Redis could not be asked the last time, in a sentence."""
-        self._stopping = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()
@@ -152,7 +152,7 @@ class Consumer:
             return await asyncio.to_thread(work, self._flattener)
 
     async def refresh_marts(self, *, at_once: int = KEYS_AT_ONCE, until: Callable[[], bool] = lambda: False) -> None:
-        """Bring the marts up to date, so many keys at a time that no batch waits for all of them; stop early once
+        """Bring the marts up to date, `at_once` keys at a time: batches wait for as long as these take. Stop early once
         `until` says so. What becomes stale meanwhile is left to the next time. Raises what the store raises."""
         done = at_once
         while done == at_once and not until():
@@ -181,11 +181,6 @@ class Consumer:
             return self._away
         idle = sorted(stream for stream, one in self._subscribers.items() if not one.running)
         return f"The consumer does not read {', '.join(idle)}." if idle else None
-
-    @property
-    def is_stopping(self) -> bool:
-        """Whether it has been told to stop."""
-        return self._stopping.is_set()
 
     async def stop(self) -> None:
         """Finish the batches in hand, then stop."""
@@ -363,8 +358,8 @@ def _people_last(waiting: list[Delivery], full: int) -> tuple[list[Delivery], li
 class _Voice:
     """Lets FastStream speak through our log, in one line; what stops the worker is raised by us and told there."""
 
-    def __init__(self, consumer: Consumer) -> None:
-        self._consumer = consumer
+    def __init__(self, is_stopping: Callable[[], bool]) -> None:
+        self._is_stopping = is_stopping
 
     def log(self, level: int, msg: Any, /, *, exc_info: Any = None, **_: Any) -> None:
         """Take a line of FastStream's log."""
@@ -373,7 +368,7 @@ class _Voice:
             return  # it advises a restart; the consumer looks after that
         if level >= logging.ERROR and not isinstance(error, asyncio.CancelledError):
             # It may cut a connection before it ends the task that reads there, and be surprised itself.
-            tell = log.debug if self._consumer.is_stopping else log.warning
+            tell = log.debug if self._is_stopping() else log.warning
             tell("faststream", detail=f"{msg} ({type(error).__name__})" if error else str(msg))
 
 

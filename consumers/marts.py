@@ -17,7 +17,7 @@ from integration.store.usage import VIEW, Usage, usage_view
 KEYS_AT_ONCE: Final = 10_000
 """Keys of one transaction: batches wait for as long as these take."""
 KEYS_BEHIND_A_SYNC: Final = 50_000
-"""The same where no batch waits: what records of several objects reach is worked out once, not with each of them."""
+"""The same where no batch waits: each part looks through whole tables again, so few large ones cost less."""
 _USAGE: Final = Usage()
 _RULES: Final = Attribution()
 _NO_PSEUDONYMS: Final = Pseudonyms()

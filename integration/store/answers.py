@@ -165,15 +165,16 @@ def _stamps(column: pa.ChunkedArray) -> list[Any]:
 def _told_times(column: pa.ChunkedArray) -> pa.ChunkedArray:
     kind = pa.timestamp("us", "UTC") if column.type.tz else pa.timestamp("us")
     exact = column.cast(kind, safe=False)
-    ticks = exact.cast(pa.int64())
-    # The store knows infinity and the year 294246; Arrow writes such times as others, Python not at all.
-    shown = pc.and_(pc.greater_equal(ticks, _FIRST_TICK), pc.less_equal(ticks, _LAST_TICK))
-    return pc.if_else(shown, exact, None)
+    return _told(exact, exact.cast(pa.int64()), _FIRST_TICK, _LAST_TICK)
 
 
 def _told_days(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    days = column.cast(pa.int32())
-    return pc.if_else(pc.and_(pc.greater_equal(days, _FIRST_DAY), pc.less_equal(days, _LAST_DAY)), column, None)
+    return _told(column, column.cast(pa.int32()), _FIRST_DAY, _LAST_DAY)
+
+
+def _told(values: pa.ChunkedArray, numbers: pa.ChunkedArray, first: int, last: int) -> pa.ChunkedArray:
+    # The store knows infinity and the year 294246; Arrow writes such times as others, Python not at all.
+    return pc.if_else(pc.and_(pc.greater_equal(numbers, first), pc.less_equal(numbers, last)), values, None)
 
 
 def _stamp(text: str) -> str:

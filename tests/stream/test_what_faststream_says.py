@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,9 +11,8 @@ from consumers.app import _Voice
 
 
 def said(error: BaseException, level: int = logging.ERROR, *, stopping: bool = False) -> list[tuple[str, Any]]:
-    consumer: Any = SimpleNamespace(is_stopping=stopping)
     with capture_logs() as told:
-        _Voice(consumer).log(level, "Message fetch error", exc_info=error)
+        _Voice(lambda: stopping).log(level, "Message fetch error", exc_info=error)
     return [(one["log_level"], one["detail"]) for one in told]
 
 

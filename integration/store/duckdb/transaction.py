@@ -24,7 +24,6 @@ _KEYS = "headrace_keys"
 _PEOPLE = "headrace_projected"
 _USERS = "headrace_users"
 _SAME = "headrace_same"
-_OWN = "database_name = current_database()"
 _FACTS = ('r.id AS "Id"', "s.version", "s.is_deleted")
 _KEPT_AS: Mapping[str, str] = {
     # Read in long runs, by a replay: a fifth of the room, and a fifth of the work.
@@ -153,8 +152,7 @@ class DuckDBTransaction:
         self, table: str, key: str, keys: Iterable[str], columns: Sequence[Column], sql: str, parameters: Sequence[Any]
     ) -> set[str]:
         """See protocol.Transaction."""
-        self.store_held(only_table_of(sql))
-        stage = answers.as_table(columns, self._table(sql, parameters), table=table)
+        stage = answers.as_table(columns, self._read(sql, parameters), table=table)
         return self._make_equal(table, key, keys, self._with_room(table, columns, stage))
 
     def _make_equal(self, table: str, key: str, keys: Iterable[str], stage: pa.Table) -> set[str]:
@@ -317,8 +315,11 @@ class DuckDBTransaction:
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """See protocol.Transaction. Values have the form in which columns take them: times and dates as ISO text,
         numbers as int, float or Decimal, JSON as text."""
+        return answers.plain_rows(self._read(sql, parameters))
+
+    def _read(self, sql: str, parameters: Sequence[Any]) -> pa.Table:
         self.store_held(only_table_of(sql))
-        return answers.plain_rows(self._table(sql, parameters))
+        return self._table(sql, parameters)
 
     def ensure_view(self, name: str, sql: str, *, own: bool = False) -> None:
         """See protocol.Transaction."""
@@ -367,11 +368,12 @@ class DuckDBTransaction:
 
     def _rows_of(self, name: str) -> int:
         if self._known.rows is None:
-            found = self._table(f"SELECT schema_name, table_name, estimated_size FROM duckdb_tables() WHERE {_OWN}")
-            self._known.rows = {
-                table if schema == "main" else f"{schema}.{table}".lower(): rows
-                for schema, table, rows in zip(*(c.to_pylist() for c in found.columns), strict=True)
-            }
+            sql = (
+                "SELECT schema_name, table_name, estimated_size FROM duckdb_tables() "
+                "WHERE database_name = current_database()"
+            )
+            listed = zip(*(c.to_pylist() for c in self._table(sql).columns), strict=True)
+            self._known.rows = {_known_as(schema, table): rows for schema, table, rows in listed}
         return self._known.rows.get(name, 0)
 
     def _store(self, table: str, stage: pa.Table) -> None:
@@ -397,7 +399,7 @@ class DuckDBTransaction:
     def _read_columns(self) -> dict[str, dict[str, Digits | None]]:
         """Read the columns of all tables: to look into the catalog costs the same for one."""
         sql = (
-            "SELECT lower(schema_name), lower(table_name), lower(column_name), data_type, numeric_precision, "
+            "SELECT schema_name, table_name, lower(column_name), data_type, numeric_precision, "
             "numeric_scale FROM duckdb_columns() JOIN duckdb_tables() USING (table_oid, schema_oid, database_oid, "
             "schema_name, table_name) WHERE duckdb_columns.database_name = current_database()"
         )
@@ -405,8 +407,8 @@ class DuckDBTransaction:
         for schema, table, column, kind, precision, scale in zip(
             *(c.to_pylist() for c in self._table(sql).columns), strict=True
         ):
-            name = table if schema == "main" else f"{schema}.{table}"
-            found.setdefault(name, {})[column] = Digits(precision, scale) if kind.startswith("DECIMAL") else None
+            shape = Digits(precision, scale) if kind.startswith("DECIMAL") else None
+            found.setdefault(_known_as(schema, table), {})[column] = shape
         return found
 
     def _states(self, object_name: str, ids: str) -> list[State]:
@@ -437,6 +439,10 @@ class DuckDBTransaction:
             # After an error the transaction refuses every statement; its rollback drops the view as well.
             with suppress(duckdb.Error):
                 self._con.unregister(name)
+
+
+def _known_as(schema: str, table: str) -> str:
+    return (table if schema == "main" else f"{schema}.{table}").lower()
 
 
 def _normal(email: str) -> str:

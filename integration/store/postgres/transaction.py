@@ -111,6 +111,12 @@ class PostgresTransaction(PostgresReading):
             self._copy(table, stage.filter(written), handed=stage)
         return set(differing)
 
+    def work_out(
+        self, table: str, key: str, keys: Iterable[str], columns: Sequence[Column], sql: str, parameters: Sequence[Any]
+    ) -> set[str]:
+        """See protocol.Transaction."""
+        return self.make_equal(table, key, keys, columns, self.rows(sql, parameters))
+
     def _differing(
         self, table: str, key: str, keys: Sequence[str], columns: Sequence[Column], stage: pa.Table
     ) -> list[str]:
@@ -154,12 +160,6 @@ class PostgresTransaction(PostgresReading):
             self._run(f"TRUNCATE {name}")
         self._copy(table, stage, into=name, handed=handed)
         return name
-
-    def work_out(
-        self, table: str, key: str, keys: Iterable[str], columns: Sequence[Column], sql: str, parameters: Sequence[Any]
-    ) -> set[str]:
-        """See protocol.Transaction."""
-        return self.make_equal(table, key, keys, columns, self.rows(sql, parameters))
 
     def delete(self, table: str, column: str, values: Iterable[str]) -> None:
         """See protocol.Transaction."""
