@@ -238,7 +238,6 @@ def test_queries_and_a_busy_writer_do_not_disturb_each_other(filled: DuckDBStore
             ids = [f"b{batch}-{i}" for i in range(200)]
             tx.upsert("users", ("user_id",), USERS, [{"user_id": i, "email": i} for i in ids])
             tx.upsert("users", ("user_id",), USERS, [{"user_id": i, "email": f"{i}!"} for i in ids])
-        filled.checkpoint()
     done.set()
     for thread in threads:
         thread.join(20)

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from integration.errors import ConfigError, RunError, UnreachableError, UsageError
 from integration.store import answers, tables
-from integration.store.duckdb import sentences
+from integration.store.duckdb import log, sentences
 from integration.store.duckdb.guard import reading_statement
 from integration.store.duckdb.transaction import DuckDBTransaction, Known
 from integration.store.protocol import Reading
@@ -44,6 +44,7 @@ class DuckDBStore:
         self._writer_thread: int | None = None
         self._branching = threading.Lock()
         self._known = Known()
+        self._is_writer = not read_only
         self._root = _open(self.path, read_only=read_only, memory_limit=memory_limit, threads=threads)
         try:
             self._con = self._branch()
@@ -65,6 +66,8 @@ class DuckDBStore:
         with self._writing:
             self._writer_thread = threading.get_ident()
             try:
+                if log.is_long(self.path):
+                    self._checkpoint()
                 self._con.execute("BEGIN TRANSACTION")
                 tx = DuckDBTransaction(self._con, self._known)
                 yield tx
@@ -123,18 +126,21 @@ class DuckDBStore:
         pairs = zip(found.column(0).to_pylist(), found.column(1).to_pylist(), strict=True)
         return [name if schema == "main" else f"{schema}.{name}" for schema, name in pairs]
 
-    def checkpoint(self) -> None:
-        """Move what was committed from the log into the file: for idle moments. Does nothing while it is read."""
-        with self._writing, contextlib.suppress(duckdb.TransactionException):
-            self._con.execute("CHECKPOINT store")
-
     def close(self) -> None:
         """See protocol.Store. Waits for a transaction that another thread has open."""
         if self._writer_thread == threading.get_ident():
             raise RuntimeError("this thread has a transaction open")
         with self._writing:
+            if self._is_writer:
+                with contextlib.suppress(duckdb.Error):  # nothing is lost: the log is read when the file is opened
+                    log.let_merge(self._con)
             self._con.close()
             self._root.close()
+
+    def _checkpoint(self) -> None:
+        log.let_merge(self._con)
+        with contextlib.suppress(duckdb.TransactionException):  # a reader may be in the way: the next batch tries again
+            self._con.execute("CHECKPOINT store")
 
     def _branch(self) -> duckdb.DuckDBPyConnection:
         """Return a connection of its own to the same open file."""
@@ -201,7 +207,9 @@ def _open(path: Path, *, read_only: bool, memory_limit: str, threads: int | None
         raise ConfigError(f"The directory {path.parent} does not exist: create it, or change store.url.")
     config: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": memory_limit,
-        "checkpoint_threshold": "256MB",
+        "checkpoint_threshold": "1TB",  # see log
+        log.SETTING: 0,
+        "allowed_configs": [log.SETTING],
         "temp_directory": f"{path}.tmp",
         # Names of Python variables are no tables, and nothing is fetched from anywhere.
         "python_enable_replacements": "false",
