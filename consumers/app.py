@@ -67,7 +67,7 @@ class Consumer:
         *,
         now: Callable[[], str],
         on_applied: Callable[[Applied], None],
-        max_records: int = 2_000,
+        max_records: int = 4_000,
         keep: int = 10_000,
         max_dead_in_a_row: int = 500,
         memory_percent: int = 70,

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from consumers import product
 from consumers.catalogs import Catalogs
-from consumers.reach import Reach, close_over
+from consumers.reach import Known, Reach, close_over, known_people, members_of
 from integration.core import identity, project
 from integration.core.identity import Person, Record
 from integration.core.project import Deal, Deals, Role
@@ -45,17 +45,21 @@ def write_people(
 ) -> Projected:
     """Stitch whom the batch has reached, choose what they show, and write the rows of `users` that differ.
 
-    `only_differing` holds for headrace.people too: for whom most rows are expected to be as they are.
+    `only_differing` holds for headrace.people too: for whom most rows are expected to be as they are. Then nothing that
+    is stored of who is who is trusted either.
     """
     done = Projected()
     moved, later = _moved(tx, reached)
     reached.copy.update(moved.values())
-    records, named = close_over(tx, reached.stitch, reached.emails)
-    people = identity.stitch(records, match_email=rules.match_email, max_cluster=rules.max_cluster)
+    known = Known([], set(members_of(tx, reached.deals)), set()) if only_differing else known_people(tx, reached.deals)
+    records, named = close_over(tx, reached.stitch | known.others, reached.emails)
+    stitched = identity.stitch(records, match_email=rules.match_email, max_cluster=rules.max_cluster)
     shared = identity.shared_mailboxes(records.values(), rules.max_cluster)
-    done.user_of = moved | _write_identities(tx, people, shared, records, reached.emails, done.handed_over)
-    deals = _deals(tx, records.values())
-    shown = catalogs.traits.shown(people, product.traits(tx, named))
+    user_of = _write_identities(tx, stitched, shared, records, reached.emails, done.handed_over)
+    people = stitched + [one for one in known.people if one.user_id not in records]
+    done.user_of = moved | {r.record_id: one.user_id for one in people for r in one.members} | user_of
+    deals = _deals(tx, [r for one in people for r in one.members])
+    shown = catalogs.traits.shown(people, product.traits(tx, named | known.named))
     rows = [project.person_row(person, deals, shown.get(person.user_id, Shown()).at) for person in people]
     gone = records.keys() - {row["user_id"] for row in rows}
     written = {*gone, *(row["user_id"] for row in rows)}

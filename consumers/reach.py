@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from consumers import product
 from integration.core import identity
 from integration.core.flatten import Outcome
-from integration.core.identity import Record, record_of
+from integration.core.identity import Person, Record, record_of
 from integration.core.image import Image
 from integration.store.protocol import Transaction
 
@@ -16,7 +16,8 @@ _ROLE = "OpportunityContactRole"
 
 _AT_ACCOUNTS = "SELECT user_id FROM headrace.people WHERE account_id = any(?)"
 _USERS_OF = "SELECT user_id FROM identities WHERE alias = any(?)"
-_RECORDS_OF = "SELECT alias FROM identities WHERE user_id = any(?) AND kind <> 'email'"
+_ALIASES = "SELECT alias, user_id FROM identities WHERE alias = any(?)"
+_MEMBERS = "SELECT alias, kind, user_id FROM identities WHERE user_id = any(?) AND kind <> 'email'"
 
 
 @dataclass(slots=True)
@@ -27,6 +28,8 @@ class Reach:
     stitch: set[str] = field(default_factory=set)
     emails: set[str] = field(default_factory=set)
     copy: set[str] = field(default_factory=set)
+    deals: set[str] = field(default_factory=set)
+    """Users who are who they were, but may show another opportunity, or have other sums."""
     moved: dict[str, str] = field(default_factory=dict)
     """Contacts and leads that are who they were, under a later version: record id -> that version."""
 
@@ -39,6 +42,16 @@ class Closed(NamedTuple):
     """Those of them that product events tell of: product identities, and records that a product names by their id."""
 
 
+class Known(NamedTuple):
+    """People as they were stitched last, with the facts of now."""
+
+    people: list[Person]
+    others: set[str]
+    """Records of whoever should have been somebody else: to be stitched."""
+    named: set[str]
+    """As in Closed."""
+
+
 def reach(tx: Transaction, outcomes: Sequence[Outcome], lookups: Mapping[str, Sequence[tuple[str, str]]]) -> Reach:
     """Follow the changes.
 
@@ -49,10 +62,7 @@ def reach(tx: Transaction, outcomes: Sequence[Outcome], lookups: Mapping[str, Se
     for outcome in outcomes:
         touched.setdefault(outcome.after.object, set()).add(outcome.after.record_id)
     _reach_people(found, outcomes)
-    found.stitch |= _values(_images(outcomes, _ROLE), "ContactId")
-    found.stitch |= _of_deals(
-        tx, touched.get("Opportunity", set()), _values(_images(outcomes, "Opportunity"), "AccountId")
-    )
+    _reach_by_deals(tx, found, touched.get("Opportunity", set()), outcomes)
     accounts = touched.get("Account", set()) | _looking_up(tx, touched, lookups, "Account")
     found.copy |= _ids(tx, _AT_ACCOUNTS, accounts)
     people = {i for name in _PEOPLE for i in _looking_up(tx, touched, lookups, name)}
@@ -122,14 +132,50 @@ def _connected(object_name: str, ids: set[str], emails: set[str]) -> dict[str, s
     return ways | {"ConvertedContactId": ids} if object_name == "Lead" else ways
 
 
-def _of_deals(tx: Transaction, deals: set[str], accounts: set[str]) -> set[str]:
-    """Return the records of everybody who may show these deals: through a role, or through the account."""
-    if not deals:
-        return set()
-    roles = tx.facts(_ROLE, {"OpportunityId": deals}, ("ContactId",))
-    people = _ids(tx, _AT_ACCOUNTS, accounts)
-    records = {row["alias"] for row in tx.rows(_RECORDS_OF, [sorted(people)])} if people else set()
-    return records | {role["ContactId"] for role in roles if role["ContactId"]}
+def known_people(tx: Transaction, users: Iterable[str]) -> Known:
+    """Read users of whose records nothing has changed that identity looks at: they are who they were stitched to be,
+    and nobody else need be looked for."""
+    members = members_of(tx, users)
+    if not members:
+        return Known([], set(), set())
+    named = {r.record_id: r for r in product.records(tx, members, ()) if r.record_id in members}
+    records = named | {
+        facts["Id"]: record_of(name, facts)
+        for name in _PEOPLE
+        for facts in tx.facts(name, {"Id": _ids_of(name, members)}, identity.FACTS[name])
+    }
+    of_user: dict[str, list[Record]] = {}
+    for one in records.values():
+        of_user.setdefault(members[one.record_id]["user_id"], []).append(one)
+    people = {user: identity.person(mine) for user, mine in of_user.items()}
+    others = (one for user, one in people.items() if one.user_id != user)
+    return Known(
+        [one for user, one in people.items() if one.user_id == user],
+        {r.record_id for one in others for r in one.members},
+        set(named),
+    )
+
+
+def members_of(tx: Transaction, users: Iterable[str]) -> dict[str, Mapping[str, Any]]:
+    """Return the identities of these users' records by record id: kind and user_id."""
+    wanted = sorted(users)
+    return {row["alias"]: row for row in tx.rows(_MEMBERS, [wanted])} if wanted else {}
+
+
+def _ids_of(object_name: str, members: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    kind = f"{object_name.lower()}_id"
+    return [alias for alias, row in members.items() if row["kind"].endswith(kind)]
+
+
+def _reach_by_deals(tx: Transaction, found: Reach, deals: set[str], outcomes: Sequence[Outcome]) -> None:
+    """Find everybody who may show other deals than before: through a role, or through the account."""
+    roles = tx.facts(_ROLE, {"OpportunityId": deals}, ("ContactId",)) if deals else ()
+    contacts = {role["ContactId"] for role in roles if role["ContactId"]}
+    contacts |= _values(_images(outcomes, _ROLE), "ContactId")
+    rows = tx.rows(_ALIASES, [sorted(contacts)]) if contacts else ()
+    found.deals |= {row["user_id"] for row in rows}
+    found.deals |= _ids(tx, _AT_ACCOUNTS, _values(_images(outcomes, "Opportunity"), "AccountId"))
+    found.stitch |= contacts - {row["alias"] for row in rows}
 
 
 def _looking_up(

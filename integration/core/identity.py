@@ -143,7 +143,7 @@ def stitch(records: Mapping[str, Record], *, match_email: bool, max_cluster: int
         root = _root(record, records)
         joins = match_email and root.is_live and root.email and root.email not in shared
         groups.setdefault(f"email:{root.email}" if joins else root.record_id, []).append(record)
-    return [_person(members) for members in groups.values()]
+    return [person(members) for members in groups.values()]
 
 
 def shared_mailboxes(records: Iterable[Record], max_cluster: int) -> set[str]:
@@ -186,8 +186,9 @@ def _root(record: Record, records: Mapping[str, Record]) -> Record:
     return circle[min(circle)]
 
 
-def _person(members: list[Record]) -> Person:
-    members.sort(key=lambda r: (r.created, r.record_id))
+def person(records: Iterable[Record]) -> Person:
+    """Return the person that these records are."""
+    members = sorted(records, key=lambda r: (r.created, r.record_id))
     live = [r for r in members if r.is_live]
     contacts = [r for r in members if r.is_contact]
     leads = [r for r in members if not (r.is_contact or r.is_product)]
