@@ -151,12 +151,14 @@ class Consumer:
         async with self._turn:
             return await asyncio.to_thread(work, self._flattener)
 
-    async def refresh_marts(self, *, at_once: int = KEYS_AT_ONCE, until: Callable[[], bool] = lambda: False) -> None:
+    async def refresh_marts(self, *, at_once: int = KEYS_AT_ONCE, until: Callable[[], bool] = lambda: False) -> bool:
         """Bring the marts up to date, `at_once` keys at a time: batches wait for as long as these take. Stop early once
-        `until` says so. What becomes stale meanwhile is left to the next time. Raises what the store raises."""
+        `until` says so; return whether it was so. What becomes stale meanwhile is left to the next time. Raises what
+        the store raises."""
         done = at_once
         while done == at_once and not until():
             done = await self.between_batches(lambda flattener: flattener.marts.refresh(limit=at_once))
+        return done == at_once
 
     async def work_out_definitions(self) -> None:
         """Bring audiences and whatever else is defined up to date. Raises ConfigError, and what the store raises."""
