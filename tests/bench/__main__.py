@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
+from typing import Any
 
 import bed as beds
 import layers
@@ -133,18 +134,25 @@ class Bench:
             self.show("big", table.lines(told), heading=f"{records:,} records", note=note, told=told)
 
     def growth(self, sizes: str) -> None:
-        """Cost per change in a store of several sizes."""
-        more = ["--store", self.words.store] if self.words.store else []
-        more += ["--profile"] if self.words.profile else []
+        """Cost per change in a store of several sizes: in the embedded store and in a server, or in the one given."""
+        words = self.words
+        profile = ["--profile"] if words.profile else []
+        told = self.grown(sizes, [*profile, *(["--store", words.store] if words.store else [])])
+        self.show("growth", table.growth(told), heading="One store as it grows", told=told)
+        if words.profile:
+            self.show("growth-layers", table.growth_by_layer(told), heading="What of it grows")
+        if not words.store:
+            told = self.grown(sizes, ["--postgres"])
+            self.show("growth-postgres", table.growth(told), heading="A store in PostgreSQL as it grows", told=told)
+
+    def grown(self, sizes: str, more: Sequence[str]) -> Any:
+        """Grow a store in a process of its own."""
         with tempfile.TemporaryDirectory(prefix="headrace-bench-") as name:
             command = [sys.executable, str(Path(__file__).with_name("growth.py")), "--sizes", sizes, *more]
             done = subprocess.run(
                 command, env=beds.bare(Path(name)), cwd=name, stdout=subprocess.PIPE, text=True, check=True
             )
-        told = json.loads(done.stdout)
-        self.show("growth", table.growth(told), heading="One store as it grows", told=told)
-        if self.words.profile:
-            self.show("growth-layers", table.growth_by_layer(told), heading="What of it grows")
+        return json.loads(done.stdout)
 
     def profile(self, org: orgs.Org) -> None:
         """Where the time of a first sync and of many changes goes."""

@@ -20,7 +20,10 @@ HEAD = (
     "org CPU s",
 )
 
-NAMES = ("machine", "rows", "delay", "product", "big", "growth", "growth-layers", "profile-first", "profile-changes")
+NAMES = (
+    "machine", "rows", "delay", "product", "big", "growth", "growth-postgres", "growth-layers", "profile-first",
+    "profile-changes",
+)  # fmt: skip
 """The tables that a page can show."""
 
 Line = Sequence[str]

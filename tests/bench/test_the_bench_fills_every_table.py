@@ -77,6 +77,8 @@ def test_growth_and_profile_give_their_tables(tmp_path: Path) -> None:
 
     assert [one["records"] for one in found["growth"]] == [800, 1600]
     assert all(one["cpu_ms"] > 0 and one["fill_us"] > 0 and one["store_mb"] > 0 for one in found["growth"])
+    assert [one["records"] for one in found["growth-postgres"]] == [800, 1600]
+    assert all(one["cpu_ms"] > 0 for one in found["growth-postgres"])
     for name in ("profile-first", "profile-changes"):
         assert any(layer.startswith("DuckDB: ") for layer in found[name])
         assert sum(found[name].values()) > 0
