@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from consumers import product
 from consumers.catalogs import Catalogs
-from consumers.reach import Known, Reach, close_over, known_people, members_of
+from consumers.reach import Known, Reach, close_over, known_people, members_of, users_of
 from integration.core import identity, project
 from integration.core.identity import Person, Record
 from integration.core.project import Deal, Deals, Role
@@ -15,7 +15,6 @@ from integration.store import tables
 from integration.store.protocol import Reading, Transaction
 
 _PRODUCTS = "SELECT product_id FROM headrace.sightings WHERE product_id > ?"
-_USERS_OF = "SELECT alias, user_id FROM identities WHERE alias = any(?)"
 
 
 class IdentityRules(Protocol):
@@ -81,7 +80,7 @@ def _moved(tx: Transaction, reached: Reach) -> tuple[dict[str, str], list[dict[s
     moved = reached.moved.keys() - reached.stitch
     if not moved:
         return {}, []
-    user_of = {r["alias"]: r["user_id"] for r in tx.rows(_USERS_OF, [sorted(moved)])}
+    user_of = users_of(tx, moved)
     versions: dict[str, str] = {}
     for record_id, user_id in user_of.items():
         versions[user_id] = max(reached.moved[record_id], versions.get(user_id, ""))
@@ -104,8 +103,7 @@ def name_users(tx: Transaction, rows: Iterable[dict[str, Any]], user_of: Mapping
     """Name the present user of each row's alias; `user_of` knows those that the batch has reached."""
     told = list(rows)
     unknown = {r["alias"] for r in told if r["alias"] and r["alias"] not in user_of}
-    stored = tx.rows(_USERS_OF, [sorted(unknown)]) if unknown else []
-    users = {**{r["alias"]: r["user_id"] for r in stored}, **user_of}
+    users = {**users_of(tx, unknown), **user_of}
     for row in told:
         row["user_id"] = users.get(row["alias"])
 

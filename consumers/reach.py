@@ -15,8 +15,7 @@ _PEOPLE = ("Contact", "Lead")
 _ROLE = "OpportunityContactRole"
 
 _AT_ACCOUNTS = "SELECT user_id FROM headrace.people WHERE account_id = any(?)"
-_USERS_OF = "SELECT user_id FROM identities WHERE alias = any(?)"
-_ALIASES = "SELECT alias, user_id FROM identities WHERE alias = any(?)"
+_USERS_OF = "SELECT alias, user_id FROM identities WHERE alias = any(?)"
 _MEMBERS = "SELECT alias, kind, user_id FROM identities WHERE user_id = any(?) AND kind <> 'email'"
 
 
@@ -66,7 +65,7 @@ def reach(tx: Transaction, outcomes: Sequence[Outcome], lookups: Mapping[str, Se
     accounts = touched.get("Account", set()) | _looking_up(tx, touched, lookups, "Account")
     found.copy |= _ids(tx, _AT_ACCOUNTS, accounts)
     people = {i for name in _PEOPLE for i in _looking_up(tx, touched, lookups, name)}
-    found.copy |= _ids(tx, _USERS_OF, people)
+    found.copy.update(users_of(tx, people).values())
     deals = _looking_up(tx, touched, lookups, "Opportunity")
     found.copy |= _ids(tx, "SELECT user_id FROM headrace.people WHERE opportunity_id = any(?)", deals)
     return found
@@ -156,6 +155,12 @@ def known_people(tx: Transaction, users: Iterable[str]) -> Known:
     )
 
 
+def users_of(tx: Transaction, aliases: Iterable[str]) -> dict[str, str]:
+    """Return the users these aliases belong to; those that belong to nobody yet are left out."""
+    wanted = sorted(aliases)
+    return {row["alias"]: row["user_id"] for row in tx.rows(_USERS_OF, [wanted])} if wanted else {}
+
+
 def members_of(tx: Transaction, users: Iterable[str]) -> dict[str, Mapping[str, Any]]:
     """Return the identities of these users' records by record id: kind and user_id."""
     wanted = sorted(users)
@@ -172,10 +177,10 @@ def _reach_by_deals(tx: Transaction, found: Reach, deals: set[str], outcomes: Se
     roles = tx.facts(_ROLE, {"OpportunityId": deals}, ("ContactId",)) if deals else ()
     contacts = {role["ContactId"] for role in roles if role["ContactId"]}
     contacts |= _values(_images(outcomes, _ROLE), "ContactId")
-    rows = tx.rows(_ALIASES, [sorted(contacts)]) if contacts else ()
-    found.deals |= {row["user_id"] for row in rows}
+    user_of = users_of(tx, contacts)
+    found.deals.update(user_of.values())
     found.deals |= _ids(tx, _AT_ACCOUNTS, _values(_images(outcomes, "Opportunity"), "AccountId"))
-    found.stitch |= contacts - {row["alias"] for row in rows}
+    found.stitch |= contacts - user_of.keys()
 
 
 def _looking_up(

@@ -177,6 +177,11 @@ def batches() -> tuple[list[Entry], list[Entry]]:
     return before, since
 
 
+def numbered(entries: Iterable[Entry]) -> list[Entry]:
+    """Give entries the offsets of the order in which they come."""
+    return [entry._replace(offset=f"{number}-0") for number, entry in enumerate(entries, 1)]
+
+
 def flattener(store: Store) -> Flattener:
     return Flattener(store, Rules({}, {}), now=lambda: NOW, fetch_schema=BODIES.get)
 

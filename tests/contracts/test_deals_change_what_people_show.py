@@ -5,7 +5,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from batches import FIRST, Stream, batches, flattener, product_event, record, told
+from batches import FIRST, Stream, batches, flattener, numbered, product_event, record, told
 
 from consumers.apply import Flattener
 from consumers.batch import Entry
@@ -42,11 +42,6 @@ def changes() -> list[Entry]:
         at(10, "Opportunity", 3, **DEAL, Amount=5, IsClosed=False),  # to another account
     ]
     return numbered([*before, *since, *more])
-
-
-def numbered(entries: Iterable[Entry]) -> list[Entry]:
-    """Give entries the offsets of the order in which they come."""
-    return [entry._replace(offset=f"{number}-0") for number, entry in enumerate(entries, 1)]
 
 
 def in_batches(worker: Flattener, entries: list[Entry], dice: Random) -> None:

@@ -4,7 +4,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from batches import batches, flattener, product_event, record, told
+from batches import batches, flattener, numbered, product_event, record, told
 
 from consumers.batch import Entry
 from consumers.bisect import InARow, in_parts
@@ -30,11 +30,6 @@ def identified(
 ) -> Entry:
     told = {"email": email, **traits}
     return product_event(number, f"{at}T00:00:00", "identify", user_id=user, anonymous_id=anonymous_id, traits=told)
-
-
-def numbered(entries: list[Entry]) -> list[Entry]:
-    """Give entries the offsets of the order in which they come."""
-    return [entry._replace(offset=f"{number}-0") for number, entry in enumerate(entries, 1)]
 
 
 def test_what_somebody_did_before_they_were_known_is_theirs(store: Store) -> None:

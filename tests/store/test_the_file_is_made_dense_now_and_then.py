@@ -7,7 +7,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from integration.store.duckdb import log
+from integration.store.duckdb import wal
 from integration.store.duckdb.store import DuckDBStore
 from integration.store.tables import USERS
 
@@ -40,7 +40,7 @@ def test_a_log_that_has_grown_long_goes_back_into_the_file(
 ) -> None:
     write(store, range(ROWS))
     before = log_of(path)
-    monkeypatch.setattr(log, "_LOG_BYTES", before)
+    monkeypatch.setattr(wal, "_LOG_BYTES", before)
     write(store, [1])
     assert 0 < log_of(path) < before
     assert rows_of(store) == ROWS
@@ -55,10 +55,12 @@ def test_a_log_that_is_short_is_left_alone(store: DuckDBStore, path: Path) -> No
 
 def test_who_reads_meanwhile_holds_nobody_up(store: DuckDBStore, monkeypatch: pytest.MonkeyPatch) -> None:
     write(store, range(ROWS))
-    monkeypatch.setattr(log, "_LOG_BYTES", 1)
-    with store.reading() as reading:
-        reading.rows("SELECT count(*) FROM users")
+    monkeypatch.setattr(wal, "_LOG_BYTES", 1)
+    with closing(store._branch()) as reader:
+        reader.execute("BEGIN TRANSACTION READ ONLY")
+        assert reader.execute("SELECT count(*) FROM users").fetchall() == [(ROWS,)]
         write(store, range(ROWS, ROWS + 5))
+        assert reader.execute("SELECT count(*) FROM users").fetchall() == [(ROWS,)]
     assert rows_of(store) == ROWS + 5
 
 
@@ -74,7 +76,7 @@ def test_who_reads_meanwhile_holds_nobody_up(store: DuckDBStore, monkeypatch: py
 def test_dead_rows_go_once_they_are_half_of_the_table(
     path: Path, monkeypatch: pytest.MonkeyPatch, few: int, again: Sequence[range], lie: int
 ) -> None:
-    monkeypatch.setattr(log, "_FEW", few)
+    monkeypatch.setattr(wal, "_FEW", few)
     for numbers in (range(ROWS), *again):
         with closing(DuckDBStore(path, threads=2)) as store:
             write(store, numbers, str(numbers))

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from integration.errors import ConfigError, RunError, UnreachableError, UsageError
 from integration.store import answers, tables
-from integration.store.duckdb import log, sentences
+from integration.store.duckdb import sentences, wal
 from integration.store.duckdb.guard import reading_statement
 from integration.store.duckdb.transaction import DuckDBTransaction, Known
 from integration.store.protocol import Reading
@@ -66,7 +66,7 @@ class DuckDBStore:
         with self._writing:
             self._writer_thread = threading.get_ident()
             try:
-                if log.is_long(self.path):
+                if wal.is_long(self.path):
                     self._checkpoint()
                 self._con.execute("BEGIN TRANSACTION")
                 tx = DuckDBTransaction(self._con, self._known)
@@ -133,12 +133,12 @@ class DuckDBStore:
         with self._writing:
             if self._is_writer:
                 with contextlib.suppress(duckdb.Error):  # nothing is lost: the log is read when the file is opened
-                    log.let_merge(self._con)
+                    wal.let_merge(self._con)
             self._con.close()
             self._root.close()
 
     def _checkpoint(self) -> None:
-        log.let_merge(self._con)
+        wal.let_merge(self._con)
         with contextlib.suppress(duckdb.TransactionException):  # a reader may be in the way: the next batch tries again
             self._con.execute("CHECKPOINT store")
 
@@ -207,9 +207,9 @@ def _open(path: Path, *, read_only: bool, memory_limit: str, threads: int | None
         raise ConfigError(f"The directory {path.parent} does not exist: create it, or change store.url.")
     config: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": memory_limit,
-        "checkpoint_threshold": "1TB",  # see log
-        log.SETTING: 0,
-        "allowed_configs": [log.SETTING],
+        "checkpoint_threshold": "1TB",  # see wal
+        wal.SETTING: 0,
+        "allowed_configs": [wal.SETTING],
         "temp_directory": f"{path}.tmp",
         # Names of Python variables are no tables, and nothing is fetched from anywhere.
         "python_enable_replacements": "false",

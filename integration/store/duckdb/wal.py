@@ -1,4 +1,4 @@
-"""When DuckDB's log goes back into the file, and when the file is made dense again.
+"""When DuckDB's write-ahead log goes back into the file, and when the file is made dense again.
 
 A checkpoint of DuckDB (2.0) also merges row groups that have become loose. It takes little for that: a few thousand
 rows written anew at the end of a table of two row groups are enough, and then all of it is written again. `users`, with
@@ -30,11 +30,10 @@ def is_long(path: Path) -> bool:
         return False
 
 
-def let_merge(con: duckdb.DuckDBPyConnection) -> bool:
-    """Have the next checkpoint merge row groups if half of a table's rows are dead, and not otherwise; tell which."""
+def let_merge(con: duckdb.DuckDBPyConnection) -> None:
+    """Have the next checkpoint merge row groups if half of a table's rows are dead, and not otherwise."""
     is_loose = any(_is_loose(con, *one) for one in con.execute(_SIZES, [2 * _FEW]).fetchall())
     con.execute(f"SET GLOBAL {SETTING} = {100 if is_loose else 0}")
-    return is_loose
 
 
 # Dead rows are counted in it.
