@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _EPOCH: Final = "epoch"
+_CAPTURES_OF: Final = "SELECT capture_id FROM captures WHERE object = ? AND record_id = any(?)"
 
 
 class Flattener:
@@ -218,11 +219,12 @@ class Flattener:
         self, tx: Transaction, images: Sequence[tuple[Entry, Image]], applied: Applied
     ) -> list[tuple[Entry, Image]]:
         """Leave out what the store has seen: captures it has, and images of a record older than its last one."""
-        ids = [one.capture_id for _, one in images]
-        known = {r["capture_id"] for r in tx.rows("SELECT capture_id FROM captures WHERE capture_id = any(?)", [ids])}
         wanted: dict[str, set[str]] = {}
         for _, one in images:
             wanted.setdefault(one.object, set()).add(one.record_id)
+        known = {
+            row["capture_id"] for name, ids in wanted.items() for row in tx.rows(_CAPTURES_OF, [name, sorted(ids)])
+        }
         last = {i: s for name, ids in wanted.items() for i, s in self._memory.load(tx, name, ids).items()}
         unknown = [
             (entry, one)

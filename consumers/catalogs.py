@@ -24,6 +24,7 @@ log = structlog.get_logger()
 
 _CURRENT = "schema:"
 _RETIRED = "name:"
+_MODIFIED = "SystemModstamp"
 
 
 class Catalogs:
@@ -168,13 +169,21 @@ class Catalogs:
 
     def raw_row(self, one: Image) -> Mapping[str, Any]:
         """Return a record's values under its fields' API names; a value whose field has got another type since it
-        was read goes into the column of the type it was read with."""
+        was read goes into the column of the type it was read with.
+
+        IsDeleted and SystemModstamp are the image's, which a delete that only the delete log tells of has moved on.
+        """
         fields = one.fields
         if one.object in self._older:
             fields = self._as_read(one)
-        if fields.get("IsDeleted") == one.is_deleted:
-            return fields
-        return {**fields, "IsDeleted": one.is_deleted}
+        if fields.get("IsDeleted") != one.is_deleted:
+            fields = {**fields, "IsDeleted": one.is_deleted}
+        stamp = fields.get(_MODIFIED)
+        if (isinstance(stamp, str) and values.stamp(stamp) < one.version) or (
+            stamp is None and _MODIFIED in self.registry.fields(one.object)
+        ):
+            fields = {**fields, _MODIFIED: one.version}
+        return fields
 
     def _as_read(self, one: Image) -> Mapping[str, Any]:
         schema, fields = self._schemas.get(one.schema_id), dict(one.fields)

@@ -1,6 +1,6 @@
 """The people a batch reaches: stitched, projected, and written where their row differs."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -9,11 +9,15 @@ from consumers.catalogs import Catalogs
 from consumers.reach import Known, Reach, close_over, known_people, members_of, users_of
 from integration.core import identity, project
 from integration.core.identity import Person, Record
+from integration.core.image import Image
 from integration.core.project import Deal, Deals, Role
 from integration.core.traits import Shown
-from integration.store import tables
+from integration.store import projection, tables
 from integration.store.protocol import Reading, Transaction
 
+_OF_NOBODY = "SELECT event_id, alias FROM events WHERE user_id IS NULL AND alias = any(?)"
+_OF_USERS = "SELECT event_id, alias FROM events WHERE user_id = any(?) AND alias = any(?)"
+_PEOPLE = "SELECT * FROM headrace.people WHERE user_id = any(?)"
 _PRODUCTS = "SELECT product_id FROM headrace.sightings WHERE product_id > ?"
 
 
@@ -48,7 +52,8 @@ def write_people(
     is stored of who is who is trusted either.
     """
     done = Projected()
-    moved, later = _moved(tx, reached)
+    dated = projection.dated(catalogs.shape)
+    moved, later = _moved(tx, reached, dated)
     reached.copy.update(moved.values())
     known = Known([], set(members_of(tx, reached.deals)), set()) if only_differing else known_people(tx, reached.deals)
     records, named = close_over(tx, reached.stitch | known.others, reached.emails)
@@ -59,7 +64,7 @@ def write_people(
     done.user_of = moved | {r.record_id: one.user_id for one in people for r in one.members} | user_of
     deals = _deals(tx, [r for one in people for r in one.members])
     shown = catalogs.traits.shown(people, product.traits(tx, named | known.named))
-    rows = [project.person_row(person, deals, shown.get(person.user_id, Shown()).at) for person in people]
+    rows = [project.person_row(person, deals, shown.get(person.user_id, Shown()).at, dated) for person in people]
     gone = records.keys() - {row["user_id"] for row in rows}
     written = {*gone, *(row["user_id"] for row in rows)}
     later = [row for row in later if row["user_id"] not in written]
@@ -75,20 +80,31 @@ def write_people(
     return done
 
 
-def _moved(tx: Transaction, reached: Reach) -> tuple[dict[str, str], list[dict[str, Any]]]:
-    """Return whose each of the records is that have only moved on, and the rows of these people with a later time."""
+def _moved(tx: Transaction, reached: Reach, dated: Collection[str]) -> tuple[dict[str, str], list[dict[str, Any]]]:
+    """Return whose each of the records is that have only moved on, and the rows of these people with a later time.
+
+    Most rows stay as they are: the time of the contact and the lead that they show is not in them.
+    """
     moved = reached.moved.keys() - reached.stitch
     if not moved:
         return {}, []
     user_of = users_of(tx, moved)
-    versions: dict[str, str] = {}
-    for record_id, user_id in user_of.items():
-        versions[user_id] = max(reached.moved[record_id], versions.get(user_id, ""))
-    rows = tx.rows("SELECT * FROM headrace.people WHERE user_id = any(?)", [sorted(versions)])
-    later = [
-        {**row, "updated_at": versions[row["user_id"]]} for row in rows if row["updated_at"] < versions[row["user_id"]]
-    ]
-    return user_of, later
+    hidden = {i: user for i, user in user_of.items() if not (i == user and _is_shown(reached.moved[i], dated))}
+    found = tx.rows(_PEOPLE, [sorted(set(hidden.values()))]) if hidden else []
+    rows = {row["user_id"]: row for row in found}
+    later: dict[str, dict[str, Any]] = {}
+    for record_id, user_id in hidden.items():
+        one, row = reached.moved[record_id], later.get(user_id) or rows.get(user_id)
+        if row is None or (one.object in dated and record_id in (row["contact_id"], row["lead_id"])):
+            continue
+        if row["updated_at"] < one.version:
+            later[user_id] = {**row, "updated_at": one.version}
+    return user_of, [*later.values()]
+
+
+def _is_shown(one: Image, dated: Collection[str]) -> bool:
+    """Tell of a record that gives its person the id whether it is what the person's row is copied from, too."""
+    return one.object in dated and not one.is_deleted and not one.fields.get("IsConverted")
 
 
 def people_ids(store: Reading, object_name: str, after: str, limit: int) -> list[str]:
@@ -148,25 +164,28 @@ def _write_identities(
     tx.append("identities", tables.IDENTITIES, [new[alias] for alias in differing if alias in new])
     user_of = {alias: row["user_id"] for alias, row in new.items()}
     moved = {a: user_of.get(a) for a in differing if (old.get(a) or {}).get("user_id") != user_of.get(a)}
-    for alias in _repoint(tx, moved):
-        both = (old.get(alias) or {}).get("user_id"), moved[alias]
-        handed_over.update(user for user in both if user is not None)
+    before = {alias: (old.get(alias) or {}).get("user_id") for alias in moved}
+    for alias in _repoint(tx, before, moved):
+        handed_over.update(user for user in (before[alias], moved[alias]) if user is not None)
     return user_of
 
 
-def _repoint(tx: Transaction, moved: Mapping[str, str | None]) -> set[str]:
+def _repoint(tx: Transaction, before: Mapping[str, str | None], now: Mapping[str, str | None]) -> set[str]:
     """Give earlier events of these aliases their present user; return the aliases that have earlier events: most new
-    ones have none."""
-    told: set[str] = set()
-    if not moved:
-        return told
-    for table in ("events", "changes"):
-        there = tx.rows(f"SELECT DISTINCT alias FROM {table} WHERE alias = any(?)", [sorted(moved)])
-        stale = {row["alias"]: moved[row["alias"]] for row in there}
-        if stale:
-            tx.update(table, "alias", "user_id", stale)
-        told |= stale.keys()
-    return told
+    ones have none.
+
+    They are looked for among the events of who it was before, and among those of nobody: events are kept by user, and
+    an index by alias too would cost with every event.
+    """
+    if not now:
+        return set()
+    users = sorted({user for user in before.values() if user is not None})
+    rows = tx.rows(_OF_NOBODY, [sorted(now)]) + (tx.rows(_OF_USERS, [users, sorted(now)]) if users else [])
+    stale = {row["event_id"]: now[row["alias"]] for row in rows}
+    if stale:
+        for table in ("events", "changes"):
+            tx.update(table, "event_id", "user_id", stale)
+    return {row["alias"] for row in rows}
 
 
 def _same_alias(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> bool:

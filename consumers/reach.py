@@ -29,8 +29,8 @@ class Reach:
     copy: set[str] = field(default_factory=set)
     deals: set[str] = field(default_factory=set)
     """Users who are who they were, but may show another opportunity, or have other sums."""
-    moved: dict[str, str] = field(default_factory=dict)
-    """Contacts and leads that are who they were, under a later version: record id -> that version."""
+    moved: dict[str, Image] = field(default_factory=dict)
+    """Contacts and leads that are who they were, under a later version: record id -> what they are now."""
 
 
 class Closed(NamedTuple):
@@ -76,7 +76,7 @@ def _reach_people(found: Reach, outcomes: Sequence[Outcome]) -> None:
         if outcome.after.object not in _PEOPLE:
             continue
         if outcome.before is not None and _is_who_it_was(outcome.before, outcome.after):
-            found.moved[outcome.after.record_id] = outcome.after.version
+            found.moved[outcome.after.record_id] = outcome.after
             continue
         for one in filter(None, (outcome.before, outcome.after)):
             found.stitch.update(i for i in (one.record_id, *_ends(one)) if i)

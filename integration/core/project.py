@@ -3,7 +3,7 @@
 The values themselves are never carried through here: a store copies them from its raw tables, column by column.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -79,11 +79,12 @@ def role_of(facts: Mapping[str, Any]) -> Role:
     )
 
 
-def person_row(person: Person, deals: Deals, told_at: str = "") -> dict[str, Any]:
+def person_row(person: Person, deals: Deals, told_at: str = "", dated: Collection[str] = frozenset()) -> dict[str, Any]:
     """Return the row of `headrace.people`: which records the person's row of `users` is copied from, and the rest.
 
-    `updated_at` counts the person's own records, roles and deals, and `told_at`, when traits of the person were told
-    last; the account's is added where the row is copied.
+    `updated_at` counts the person's records, roles and deals, and `told_at`, when traits of the person were told last.
+    That of the account, and of the contact and the lead where their object is one of `dated`, is added where the row is
+    copied from them: so a contact that changes leaves this row as it is.
     """
     contacts = [m.record_id for m in person.members if m.is_contact]
     roles = [role for contact in contacts for role in deals.roles_by_contact.get(contact, ())]
@@ -91,7 +92,8 @@ def person_row(person: Person, deals: Deals, told_at: str = "") -> dict[str, Any
     of_roles = [deal for r in roles if (deal := deals.by_id.get(r.opportunity_id or "")) is not None]
     candidates, primary = _candidates(roles, of_account, deals.by_id)
     best = best_deal(candidates, primary)
-    versions = [m.version for m in person.members] + [r.version for r in roles]
+    copied = [one for one in (person.contact, person.lead) if one is not None and one.object in dated]
+    versions = [m.version for m in person.members if m not in copied] + [r.version for r in roles]
     return {
         "user_id": person.user_id,
         "identity": person.email,
@@ -102,7 +104,7 @@ def person_row(person: Person, deals: Deals, told_at: str = "") -> dict[str, Any
         "opportunity_id": best and best.record_id,
         "owner_id": person.owner.owner_id,
         "first_seen": person.first_seen,
-        "updated_at": max([told_at, *versions, *(d.version for d in (*of_roles, *of_account))]),
+        "updated_at": max([person.first_seen, told_at, *versions, *(d.version for d in (*of_roles, *of_account))]),
         "is_deleted": person.is_deleted,
         **roll_up(candidates),
     }

@@ -84,8 +84,7 @@ def users_select(shape: Shape, people: str, fixed: Sequence[str], pick: Pick = p
         raw = pick(f"salesforce.{object_name.lower()}", wanted, _read_of(shape, object_name, part))
         joins.append(f"LEFT JOIN ({raw}) AS {alias} ON {alias}.id = p.{key}")
         shown |= {name: f"{alias}.{identifier(column)}" for column, name in part.properties}
-        if object_name == "Account":
-            versions.append(f"{alias}.{_stamp(shape, object_name)}")
+        versions += [f"{alias}.{column}" for column in _dates(shape, object_name)]
         for number, lookup in enumerate(part.lookups, start=1):
             inner = f"{alias}{number}"
             joins.append(_looked_up(lookup, alias, inner))
@@ -139,13 +138,22 @@ def _raw(object_name: str) -> str:
 def _read_of(shape: Shape, object_name: str, part: Part) -> Iterable[str]:
     """List the raw columns that rows of `users` read of an object."""
     properties = (column for column, _ in part.properties)
-    stamp = [_stamp(shape, object_name)] if object_name == "Account" else []
-    return dict.fromkeys(["id", *stamp, *properties, *(one.column for one in part.lookups)])
+    return dict.fromkeys(["id", *_dates(shape, object_name), *properties, *(one.column for one in part.lookups)])
 
 
 def _looked_up(lookup: Lookup, alias: str, inner: str) -> str:
     raw = _raw(lookup.target)
     return f"LEFT JOIN {raw} AS {inner} ON {inner}.id = {alias}.{identifier(lookup.column)} AND NOT {inner}.is_deleted"
+
+
+def dated(shape: Shape) -> frozenset[str]:
+    """Return the objects of people whose raw rows tell when the person's row last changed by them."""
+    return frozenset(name for name in ("Contact", "Lead") if "systemmodstamp" in shape.columns.get(name, ()))
+
+
+def _dates(shape: Shape, object_name: str) -> Sequence[str]:
+    """Name the raw column that tells when the records of an object last changed, if rows of `users` go by it."""
+    return [_stamp(shape, object_name)] if object_name == "Account" or object_name in dated(shape) else []
 
 
 def _stamp(shape: Shape, object_name: str) -> str:

@@ -24,7 +24,8 @@ _KEYS = "headrace_keys"
 _PEOPLE = "headrace_projected"
 _USERS = "headrace_users"
 _SAME = "headrace_same"
-_FACTS = ('r.id AS "Id"', "s.version", "s.is_deleted")
+_FACTS = ('id AS "Id"', "coalesce(systemmodstamp, TIMESTAMPTZ 'epoch') AS version", "is_deleted")
+_FACTS_OF_STATES = ('r.id AS "Id"', "s.version", "s.is_deleted")
 _KEPT_AS: Mapping[str, str] = {
     # Read in long runs, by a replay: a fifth of the room, and a fifth of the work.
     "captures.payload": "ZSTD",
@@ -226,13 +227,18 @@ class DuckDBTransaction:
             if not conditions:
                 return []
             shown = {f.lower(): f for f in fields if f.lower() in there}
+            if "systemmodstamp" in there:
+                read = dict.fromkeys(("id", "systemmodstamp", "is_deleted", *shown))
+                listed = (*_FACTS, *(f"{identifier(column)} AS {identifier(f)}" for column, f in shown.items()))
+                found = self._held.picked(table, conditions, read)
+                return answers.plain_rows(self._table(f"SELECT {', '.join(listed)} FROM ({found}) AS r"))
             found = self._held.picked(table, conditions, {"id": None, **dict.fromkeys(shown)})
             known = self._held.picked(
                 "headrace.states",
                 {"record_id": f"object = {literal(object_name)} AND record_id IN (SELECT id FROM found)"},
                 ("record_id", "version", "is_deleted"),
             )
-            listed = (*_FACTS, *(f"r.{identifier(column)} AS {identifier(f)}" for column, f in shown.items()))
+            listed = (*_FACTS_OF_STATES, *(f"r.{identifier(column)} AS {identifier(f)}" for column, f in shown.items()))
             return answers.plain_rows(
                 self._table(
                     f"WITH found AS MATERIALIZED ({found}) SELECT {', '.join(listed)} "

@@ -42,9 +42,15 @@ _KEYS: Mapping[str, Sequence[str]] = {
 _INDEXES: Mapping[str, Sequence[str]] = {
     "users": ("(email)",),
     "identities": ("(user_id)",),
-    "events": ("(user_id, time)", "(record_id)", "(alias)", "(name, time)", "(account_id) WHERE user_id IS NULL"),
-    "changes": ("(event_id)", "(record_id)", "(alias)"),
-    "captures": ("(object, record_id)", "(capture_id)", "USING brin (stored_at)"),
+    "events": (
+        "(user_id, time)",
+        "(record_id)",
+        "(name, time)",
+        "(account_id) WHERE user_id IS NULL",
+        "(alias) WHERE user_id IS NULL AND alias IS NOT NULL",
+    ),
+    "changes": ("(event_id)", "(record_id)"),
+    "captures": ("(object, record_id)", "USING brin (stored_at)"),
     "headrace.memberships": ("(record_id)", "(alias)", "(target_id)"),
     "headrace.people": ("(account_id)", "(opportunity_id)"),
     "headrace.sightings": ("(follows)", "(email_key)"),
@@ -63,9 +69,10 @@ _INDEXES: Mapping[str, Sequence[str]] = {
     "headrace.pseudonyms": ("(account_id)",),
 }
 """What batches, replays and a person's timeline are looked up by; each costs something with every write."""
-_UPDATED = ("users", "headrace.states", "headrace.people", "headrace.traits", "headrace.sightings")
-_FILLED_PERCENT = 75
-"""Of the pages of rows that are updated, raw ones too: the new version finds room beside the old one."""
+_ROOM = {"headrace.states": 75, "headrace.people": 75, "headrace.traits": 75, "headrace.sightings": 75, "users": 60}
+"""How many percent of a page are filled at first where rows are updated: a new version finds room beside the old one.
+Rows of users are wide, and the people of an account lie side by side and change together."""
+_ROOM_OF_RAW_ROWS = 75
 
 _READ_COLUMNS = (
     "SELECT a.attname FROM pg_catalog.pg_attribute AS a JOIN pg_catalog.pg_class AS c ON c.oid = a.attrelid "
@@ -151,8 +158,8 @@ class Catalog:
     def _create(self, table: str, columns: Sequence[str], names: Sequence[str]) -> None:
         key = _KEYS.get(table) or (("id",) if table.startswith("salesforce.") and "id" in names else ())
         made = [*columns, f"PRIMARY KEY ({', '.join(map(identifier, key))})"] if key else columns
-        room = f" WITH (fillfactor = {_FILLED_PERCENT})" if table in _UPDATED or table.startswith("salesforce.") else ""
-        self._run(f"CREATE TABLE {table_name(table)} ({', '.join(made)}){room}")
+        filled = _ROOM.get(table, _ROOM_OF_RAW_ROWS if table.startswith("salesforce.") else 100)
+        self._run(f"CREATE TABLE {table_name(table)} ({', '.join(made)}) WITH (fillfactor = {filled})")
         for indexed in _INDEXES.get(table, ()):
             self._run(f"CREATE INDEX ON {table_name(table)} {indexed}")
 

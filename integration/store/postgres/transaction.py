@@ -26,7 +26,8 @@ from integration.store.protocol import Misfit, RefusedError, Row
 from integration.store.quoting import literal
 
 _PEOPLE = "headrace_projected"
-_FACTS = ('r.id AS "Id"', "s.version", "s.is_deleted")
+_FACTS = ('r.id AS "Id"', "coalesce(r.systemmodstamp, 'epoch') AS version", "r.is_deleted")
+_FACTS_OF_STATES = ('r.id AS "Id"', "s.version", "s.is_deleted")
 _ODD = "text with the character U+0000, which PostgreSQL has no room for"
 _SHOWN_AS = "\ufffd"
 _LETTERS = "dead_letters"
@@ -81,17 +82,26 @@ class PostgresTransaction(PostgresReading):
     def _merge(self, table: str, key: Sequence[str], kept: pa.Table, handed: pa.Table) -> None:
         """Insert rows, or update those with their key where they lie: while there is room on its page, a row that is
         updated needs no new entry in any index."""
-        listed = self._catalog.listed(table, kept.column_names)
         staged = self._stage(table, kept, handed=handed)
-        self._run(
-            f"INSERT INTO {table_name(table)} ({listed}) SELECT {listed} FROM {staged} "
-            f"ON CONFLICT ({', '.join(map(identifier, key))}) DO UPDATE SET {self._replaced(table)}"
-        )
+        matched = self._matched(table, key, kept.column_names)
+        self._run(f"MERGE INTO {table_name(table)} AS t USING {staged} AS n {matched}")
 
-    def _replaced(self, table: str) -> str:
-        """Return the assignments that give a row all its columns anew; one that nobody fills becomes null."""
-        names = map(identifier, self._catalog.columns(table).values())
-        return ", ".join(f"{name} = EXCLUDED.{name}" for name in names)
+    def _matched(self, table: str, key: Sequence[str], given: Iterable[str], *, only_differing: bool = False) -> str:
+        """Return what MERGE does with the rows `n` of a table `t`: a column that is not given becomes null.
+
+        Nobody else writes meanwhile, so that the row locks and the second look of ON CONFLICT would be for nothing.
+        """
+        there = self._catalog.columns(table)
+        filled = [identifier(there.get(short(name).lower(), name)) for name in given]
+        emptied = [name for name in map(identifier, there.values()) if name not in filled]
+        same = " AND ".join(f"t.{identifier(name)} = n.{identifier(name)}" for name in key)
+        old, new = (", ".join(f"{side}.{name}" for name in filled) for side in ("t", "n"))
+        differing = f" AND ROW({old}) IS DISTINCT FROM ROW({new})" if only_differing else ""
+        replaced = ", ".join([*(f"{name} = n.{name}" for name in filled), *(f"{name} = NULL" for name in emptied)])
+        return (
+            f"ON {same} WHEN MATCHED{differing} THEN UPDATE SET {replaced} "
+            f"WHEN NOT MATCHED THEN INSERT ({', '.join(filled)}) VALUES ({new})"
+        )
 
     def differing(
         self, table: str, key: str, keys: Iterable[str], columns: Sequence[Column], rows: Sequence[Row]
@@ -187,7 +197,7 @@ class PostgresTransaction(PostgresReading):
         table = f"salesforce.{object_name.lower()}"
         there = self._catalog.columns(table)
         conditions: list[str] = []
-        parameters: list[Any] = [object_name]
+        parameters: list[Any] = []
         for name, values in any_of.items():
             keys = list(dict.fromkeys(values))
             if keys and short(name.lower()) in there:
@@ -198,10 +208,12 @@ class PostgresTransaction(PostgresReading):
             return []
         shown = [f"r.{identifier(f.lower())} AS {identifier(f)}" for f in fields if short(f.lower()) in there]
         # The conditions stand by themselves: in the join their columns would need a table's name.
+        found = f"(SELECT * FROM {table_name(table)} WHERE {' OR '.join(conditions)}) AS r"
+        if "systemmodstamp" in there:
+            return self._plain(f"SELECT {', '.join([*_FACTS, *shown])} FROM {found}", parameters)
         return self._plain(
-            f"SELECT {', '.join([*_FACTS, *shown])} "
-            f"FROM (SELECT * FROM {table_name(table)} WHERE {' OR '.join(conditions)}) AS r "
-            "JOIN headrace.states AS s ON s.record_id = r.id AND s.object = $1",
+            f"SELECT {', '.join([*_FACTS_OF_STATES, *shown])} FROM {found} "
+            f"JOIN headrace.states AS s ON s.record_id = r.id AND s.object = {literal(object_name)}",
             parameters,
         )
 
@@ -217,18 +229,12 @@ class PostgresTransaction(PostgresReading):
             f"made AS ({select})"
         )
         names = [one.name for one in self._run(f"{made} SELECT * FROM made LIMIT 0", [ids]).description or ()]
-        listed = ", ".join(map(identifier, names))
-        old, new = (", ".join(f"{side}.{identifier(name)}" for name in names) for side in ("u", "n"))
-        written = self._run(
-            f"{made} INSERT INTO users ({listed}) SELECT {new} FROM made AS n "
-            f"LEFT JOIN users AS u ON u.user_id = n.user_id "
-            f"WHERE u.user_id IS NULL OR ROW({old}) IS DISTINCT FROM ROW({new}) "
-            f"ON CONFLICT (user_id) DO UPDATE SET {self._replaced('users')}",
-            [ids],
-        )
+        matched = self._matched("users", ("user_id",), names, only_differing=True)
+        written = self._run(f"{made} MERGE INTO users AS t USING made AS n {matched}", [ids])
         deleted = self._run(
-            "DELETE FROM users AS u WHERE u.user_id = any($1) "
-            "AND NOT EXISTS (SELECT FROM headrace.people AS p WHERE p.user_id = u.user_id)",
+            "DELETE FROM users AS u USING (SELECT unnest($1::text[]) AS user_id "
+            "EXCEPT SELECT p.user_id FROM headrace.people AS p WHERE p.user_id = any($1)) AS g "
+            "WHERE u.user_id = g.user_id",
             [ids],
         )
         return written.rowcount + deleted.rowcount
