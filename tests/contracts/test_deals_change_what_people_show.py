@@ -13,6 +13,7 @@ from integration.store.answers import ask
 from integration.store.protocol import Store, Transaction
 
 PEOPLE = ("users", "identities", "headrace.people", "headrace.traits")
+CONVERTED = {"Email": "solo@example.com", "IsConverted": True, "ConvertedContactId": record("Contact", 5)}
 DEAL = {"AccountId": record("Account", 1), "StageName": "Open", "CloseDate": "2026-06-30", "IsWon": False}
 
 
@@ -40,6 +41,12 @@ def changes() -> list[Entry]:
         at(8, "Contact", 1, IsDeleted=True, Email="ann@example.com", AccountId=record("Account", 1)),
         at(9, "Opportunity", 1, **DEAL, Amount=9, IsClosed=False),
         at(10, "Opportunity", 3, **DEAL, Amount=5, IsClosed=False),  # to another account
+        # Those that are shown, those that others stand before, and one that was converted: who is who stays as it is.
+        at(11, "Contact", 4, Name="Dora", Title="CFO", Email="ann@example.com", AccountId=record("Account", 1)),
+        at(12, "Lead", 1, Email="ann@example.com", Company="Acme Ltd", IsConverted=False),
+        at(13, "Lead", 2, Company="Solo Ltd", **CONVERTED),
+        at(14, "Contact", 5, Email="solo@example.com", Name="Solo", Title="CEO", AccountId=record("Account", 2)),
+        at(15, "Contact", 6, Email="late@example.com", Title="COO"),
     ]
     return numbered([*before, *since, *more])
 
