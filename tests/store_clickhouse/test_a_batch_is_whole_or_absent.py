@@ -1,5 +1,6 @@
 """The writer dies at every statement it sends; the next one finds all of the batch or nothing of it."""
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -26,14 +27,17 @@ class DiedError(BaseException):
 
 @contextmanager
 def dying_at(statement: int) -> Iterator[list[str]]:
-    """Have every statement from this one on fail, as for a process that is no more."""
+    """Have every statement from this one on fail, as for a process that is no more. What other threads send, as an
+    owner's that gives signs of life, does not count."""
     sent: list[str] = []
+    writer = threading.get_ident()
 
     def dies(real: Callable[..., Any]) -> Callable[..., Any]:
         def call(self: Session, sql: str, *args: Any, **more: Any) -> Any:
-            sent.append(sql)
-            if len(sent) >= statement:
-                raise DiedError
+            if threading.get_ident() == writer:
+                sent.append(sql)
+                if len(sent) >= statement:
+                    raise DiedError
             return real(self, sql, *args, **more)
 
         return call
