@@ -5,6 +5,7 @@ The short form runs with all tests. The long one: `make soak` (200 seeds, 300 op
 
 import random
 from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -12,7 +13,9 @@ import pytest
 from compare import differences, state_differences
 
 from integration.errors import UnreachableError
+from integration.sandbox.clock import stamp
 from integration.sandbox.faults import Trouble
+from integration.sandbox.org import Org
 from integration.sandbox.traffic import Traffic
 from integration.source import session
 from integration.source.client import SalesforceClient
@@ -87,9 +90,20 @@ def test_without_a_sweep_only_what_a_sweep_alone_can_see_is_missing(
 def is_for_a_sweep(company: Any, name: str, finding: Finding) -> bool:
     """Tell whether nothing but a sweep could see this: no stamp moved, or the delete log has forgotten it."""
     if finding.kind == "ghost":
-        return finding.record_id not in dict(company.org.deleted_log(name))
+        deleted = dict(company.org.deleted_log(name)).get(finding.record_id)
+        return deleted is None or not can_be_asked(company.org, deleted)
     without_a_stamp = {f.name for f in company.org.objects[name].fields if f.moves_alone} | DRIFTING.get(name, set())
     return finding.kind == "stale" and (set(finding.fields) <= without_a_stamp or "IsDeleted" in finding.fields)
+
+
+def can_be_asked(org: Org, deleted: str) -> bool:
+    """Tell whether the delete log can be asked for the time of an entry: it answers for whole minutes, and not for one
+    that it has forgotten in part."""
+    since = org.deletes_known_since
+    if since is None:
+        return True
+    whole = since.replace(second=0, microsecond=0)
+    return deleted >= stamp(whole if whole == since else whole + timedelta(minutes=1))
 
 
 def troubled(found: Found, seed: int) -> Any:
