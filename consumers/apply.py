@@ -219,9 +219,7 @@ class Flattener:
         self, tx: Transaction, images: Sequence[tuple[Entry, Image]], applied: Applied
     ) -> list[tuple[Entry, Image]]:
         """Leave out what the store has seen: captures it has, and images of a record older than its last one."""
-        wanted: dict[str, set[str]] = {}
-        for _, one in images:
-            wanted.setdefault(one.object, set()).add(one.record_id)
+        wanted = _ids_by_object(images)
         known = {
             row["capture_id"] for name, ids in wanted.items() for row in tx.rows(_CAPTURES_OF, [name, sorted(ids)])
         }
@@ -267,11 +265,8 @@ class Flattener:
         self, tx: Transaction, images: Sequence[tuple[Entry, Image]], applied: Applied, now: str
     ) -> list[tuple[Entry, Outcome]]:
         """Take the images of each record in their order; the outcome of one is the state before the next."""
-        wanted: dict[str, set[str]] = {}
-        for _, one in images:
-            wanted.setdefault(one.object, set()).add(one.record_id)
         current: dict[str, Image] = {}
-        for object_name, ids in wanted.items():
+        for object_name, ids in _ids_by_object(images).items():
             current.update(self._memory.load(tx, object_name, ids))
         outcomes: list[tuple[Entry, Outcome]] = []
         for entry, one in images:
@@ -370,6 +365,13 @@ def _move_positions(tx: Transaction, reached: Mapping[str, str], now: str) -> No
     rows = [{"stream": stream, "offset": offset, "updated_at": now} for stream, offset in reached.items()]
     if rows:
         tx.upsert("headrace.positions", ("stream",), tables.POSITIONS, rows)
+
+
+def _ids_by_object(images: Iterable[tuple[Entry, Image]]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for _, one in images:
+        found.setdefault(one.object, set()).add(one.record_id)
+    return found
 
 
 def _reached(entries: Iterable[Entry]) -> dict[str, str]:

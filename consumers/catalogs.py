@@ -178,11 +178,10 @@ class Catalogs:
             fields = self._as_read(one)
         if fields.get("IsDeleted") != one.is_deleted:
             fields = {**fields, "IsDeleted": one.is_deleted}
-        stamp = fields.get(_MODIFIED)
-        if (isinstance(stamp, str) and values.stamp(stamp) < one.version) or (
-            stamp is None and _MODIFIED in self.registry.fields(one.object)
-        ):
-            fields = {**fields, _MODIFIED: one.version}
+        if _MODIFIED in self.registry.fields(one.object):
+            stamp = fields.get(_MODIFIED)
+            if stamp is None or (isinstance(stamp, str) and values.stamp(stamp) < one.version):
+                fields = {**fields, _MODIFIED: one.version}
         return fields
 
     def _as_read(self, one: Image) -> Mapping[str, Any]:

@@ -17,7 +17,7 @@ from integration.store.protocol import Reading, Transaction
 
 _OF_NOBODY = "SELECT event_id, alias FROM events WHERE user_id IS NULL AND alias = any(?)"
 _OF_USERS = "SELECT event_id, alias FROM events WHERE user_id = any(?) AND alias = any(?)"
-_PEOPLE = "SELECT * FROM headrace.people WHERE user_id = any(?)"
+_ROWS = "SELECT * FROM headrace.people WHERE user_id = any(?)"
 _PRODUCTS = "SELECT product_id FROM headrace.sightings WHERE product_id > ?"
 
 
@@ -90,7 +90,7 @@ def _moved(tx: Transaction, reached: Reach, dated: Collection[str]) -> tuple[dic
         return {}, []
     user_of = users_of(tx, moved)
     hidden = {i: user for i, user in user_of.items() if not (i == user and _is_shown(reached.moved[i], dated))}
-    found = tx.rows(_PEOPLE, [sorted(set(hidden.values()))]) if hidden else []
+    found = tx.rows(_ROWS, [sorted(set(hidden.values()))]) if hidden else []
     rows = {row["user_id"]: row for row in found}
     later: dict[str, dict[str, Any]] = {}
     for record_id, user_id in hidden.items():
@@ -163,8 +163,8 @@ def _write_identities(
     tx.delete("identities", "alias", [alias for alias in differing if alias in old])
     tx.append("identities", tables.IDENTITIES, [new[alias] for alias in differing if alias in new])
     user_of = {alias: row["user_id"] for alias, row in new.items()}
-    moved = {a: user_of.get(a) for a in differing if (old.get(a) or {}).get("user_id") != user_of.get(a)}
-    before = {alias: (old.get(alias) or {}).get("user_id") for alias in moved}
+    before = {alias: old[alias]["user_id"] if alias in old else None for alias in differing}
+    moved = {alias: user_of.get(alias) for alias in differing if before[alias] != user_of.get(alias)}
     for alias in _repoint(tx, before, moved):
         handed_over.update(user for user in (before[alias], moved[alias]) if user is not None)
     return user_of
@@ -179,7 +179,7 @@ def _repoint(tx: Transaction, before: Mapping[str, str | None], now: Mapping[str
     """
     if not now:
         return set()
-    users = sorted({user for user in before.values() if user is not None})
+    users = sorted({user for alias in now if (user := before[alias]) is not None})
     rows = tx.rows(_OF_NOBODY, [sorted(now)]) + (tx.rows(_OF_USERS, [users, sorted(now)]) if users else [])
     stale = {row["event_id"]: now[row["alias"]] for row in rows}
     if stale:

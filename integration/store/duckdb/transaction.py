@@ -24,6 +24,7 @@ _KEYS = "headrace_keys"
 _PEOPLE = "headrace_projected"
 _USERS = "headrace_users"
 _SAME = "headrace_same"
+# Of rows that were stored before their object showed a stamp nobody knows the version any more.
 _FACTS = ('id AS "Id"', "coalesce(systemmodstamp, TIMESTAMPTZ 'epoch') AS version", "is_deleted")
 _FACTS_OF_STATES = ('r.id AS "Id"', "s.version", "s.is_deleted")
 _KEPT_AS: Mapping[str, str] = {

@@ -120,8 +120,12 @@ class Catalog:
 
     def listed(self, table: str, names: Iterable[str]) -> str:
         """Return columns of a table as a list in SQL."""
+        return ", ".join(self.spelled(table, names))
+
+    def spelled(self, table: str, names: Iterable[str]) -> list[str]:
+        """Return columns of a table each as SQL names it."""
         there = self.columns(table)
-        return ", ".join(identifier(there.get(short(name).lower(), name)) for name in names)
+        return [identifier(there.get(short(name).lower(), name)) for name in names]
 
     def ensure(self, table: str, columns: Sequence[Column]) -> None:
         """Create the table if it is missing, add columns that are missing."""

@@ -1,7 +1,7 @@
 """One transaction on PostgreSQL: batches go in by COPY, keys travel as arrays.
 
-Rows are replaced by deleting them and copying the new ones straight into the table: as fast as an own staging table and
-ON CONFLICT fed by a faster driver, with one connection and one library less.
+Rows of a table with a primary key are copied into a table of the session and merged from there; those of others are
+deleted, and the new ones copied straight into the table.
 """
 
 import re
@@ -26,6 +26,7 @@ from integration.store.protocol import Misfit, RefusedError, Row
 from integration.store.quoting import literal
 
 _PEOPLE = "headrace_projected"
+# Of rows that were stored before their object showed a stamp nobody knows the version any more.
 _FACTS = ('r.id AS "Id"', "coalesce(r.systemmodstamp, 'epoch') AS version", "r.is_deleted")
 _FACTS_OF_STATES = ('r.id AS "Id"', "s.version", "s.is_deleted")
 _ODD = "text with the character U+0000, which PostgreSQL has no room for"
@@ -91,9 +92,8 @@ class PostgresTransaction(PostgresReading):
 
         Nobody else writes meanwhile, so that the row locks and the second look of ON CONFLICT would be for nothing.
         """
-        there = self._catalog.columns(table)
-        filled = [identifier(there.get(short(name).lower(), name)) for name in given]
-        emptied = [name for name in map(identifier, there.values()) if name not in filled]
+        filled = self._catalog.spelled(table, given)
+        emptied = [name for name in map(identifier, self._catalog.columns(table).values()) if name not in filled]
         same = " AND ".join(f"t.{identifier(name)} = n.{identifier(name)}" for name in key)
         old, new = (", ".join(f"{side}.{name}" for name in filled) for side in ("t", "n"))
         differing = f" AND ROW({old}) IS DISTINCT FROM ROW({new})" if only_differing else ""
