@@ -41,7 +41,7 @@ _KEYS: Mapping[str, Sequence[str]] = {
 }
 _INDEXES: Mapping[str, Sequence[str]] = {
     "users": ("(email)",),
-    "identities": ("(user_id)",),
+    "identities": ("(user_id) INCLUDE (alias, kind)",),
     "events": (
         "(user_id, time)",
         "(record_id)",

@@ -84,24 +84,22 @@ class PostgresTransaction(PostgresReading):
         """Insert rows, or update those with their key where they lie: while there is room on its page, a row that is
         updated needs no new entry in any index."""
         staged = self._stage(table, kept, handed=handed)
-        matched = self._matched(table, key, kept.column_names)
-        self._run(f"MERGE INTO {table_name(table)} AS t USING {staged} AS n {matched}")
+        same = " AND ".join(f"t.{identifier(name)} = n.{identifier(name)}" for name in key)
+        update, insert = self._written(table, kept.column_names)
+        self._run(
+            f"MERGE INTO {table_name(table)} AS t USING {staged} AS n ON {same} "
+            f"WHEN MATCHED THEN {update} WHEN NOT MATCHED THEN {insert}"
+        )
 
-    def _matched(self, table: str, key: Sequence[str], given: Iterable[str], *, only_differing: bool = False) -> str:
-        """Return what MERGE does with the rows `n` of a table `t`: a column that is not given becomes null.
+    def _written(self, table: str, given: Iterable[str]) -> tuple[str, str]:
+        """Return how MERGE updates and how it inserts a row `n` of some columns: one that is not given becomes null.
 
         Nobody else writes meanwhile, so that the row locks and the second look of ON CONFLICT would be for nothing.
         """
         filled = self._catalog.spelled(table, given)
         emptied = [name for name in map(identifier, self._catalog.columns(table).values()) if name not in filled]
-        same = " AND ".join(f"t.{identifier(name)} = n.{identifier(name)}" for name in key)
-        old, new = (", ".join(f"{side}.{name}" for name in filled) for side in ("t", "n"))
-        differing = f" AND ROW({old}) IS DISTINCT FROM ROW({new})" if only_differing else ""
         replaced = ", ".join([*(f"{name} = n.{name}" for name in filled), *(f"{name} = NULL" for name in emptied)])
-        return (
-            f"ON {same} WHEN MATCHED{differing} THEN UPDATE SET {replaced} "
-            f"WHEN NOT MATCHED THEN INSERT ({', '.join(filled)}) VALUES ({new})"
-        )
+        return f"UPDATE SET {replaced}", f"INSERT ({', '.join(filled)}) VALUES ({_of('n', filled)})"
 
     def differing(
         self, table: str, key: str, keys: Iterable[str], columns: Sequence[Column], rows: Sequence[Row]
@@ -229,15 +227,18 @@ class PostgresTransaction(PostgresReading):
             f"made AS ({select})"
         )
         names = [one.name for one in self._run(f"{made} SELECT * FROM made LIMIT 0", [ids]).description or ()]
-        matched = self._matched("users", ("user_id",), names, only_differing=True)
-        written = self._run(f"{made} MERGE INTO users AS t USING made AS n {matched}", [ids])
-        deleted = self._run(
-            "DELETE FROM users AS u USING (SELECT unnest($1::text[]) AS user_id "
-            "EXCEPT SELECT p.user_id FROM headrace.people AS p WHERE p.user_id = any($1)) AS g "
-            "WHERE u.user_id = g.user_id",
+        given = self._catalog.spelled("users", names)
+        update, insert = self._written("users", names)
+        # Who is asked for and not made is nobody any more.
+        asked = "SELECT k.asked, made.* FROM unnest($1::text[]) AS k(asked) LEFT JOIN made ON made.user_id = k.asked"
+        merged = self._run(
+            f"{made} MERGE INTO users AS t USING ({asked}) AS n ON t.user_id = n.asked "
+            "WHEN MATCHED AND n.user_id IS NULL THEN DELETE "
+            f"WHEN MATCHED AND ROW({_of('t', given)}) IS DISTINCT FROM ROW({_of('n', given)}) THEN {update} "
+            f"WHEN NOT MATCHED AND n.user_id IS NOT NULL THEN {insert}",
             [ids],
         )
-        return written.rowcount + deleted.rowcount
+        return merged.rowcount
 
     def ensure_view(self, name: str, sql: str, *, own: bool = False) -> None:
         """See protocol.Transaction."""
@@ -266,6 +267,10 @@ class PostgresTransaction(PostgresReading):
 
     def _kind(self, kind: pa.DataType) -> str:
         return "timestamptz" if pa.types.is_timestamp(kind) else "text"
+
+
+def _of(side: str, columns: Iterable[str]) -> str:
+    return ", ".join(f"{side}.{name}" for name in columns)
 
 
 def _staged(table: str, columns: Sequence[Column], rows: Sequence[Row]) -> pa.Table:
