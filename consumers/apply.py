@@ -188,6 +188,7 @@ class Flattener:
             raise
         self._catalogs.committed()
         self.positions.update(reached)
+        self._memory.committed()
         self._memory.put(written)
         return applied
 
@@ -239,16 +240,16 @@ class Flattener:
         told: Sequence[Mapping[str, Any]],
         applied: Applied,
         now: str,
-    ) -> list[Image]:
+    ) -> Mapping[str, bytes]:
         self._catalogs.save(tx, now)
         outcomes = self._fold(tx, images, applied, now)
         taken = self._product.take(tx, told, now) if told else Taken()
         applied.seen_again += taken.seen_again
         self._catalogs.learn(tx, taken.traits, now)
         if not (outcomes or taken.events):
-            return []
+            return {}
         latest = {o.after.record_id: o.after for _, o in outcomes}
-        write_records(tx, self._catalogs, outcomes, latest.values(), now)
+        kept = write_records(tx, self._catalogs, self._memory, outcomes, latest.values(), now)
         reached = reach(tx, [o for _, o in outcomes], self._catalogs.looked_up_by)
         reached.stitch |= taken.ids
         reached.emails |= taken.emails
@@ -259,7 +260,7 @@ class Flattener:
         retold = self._retell(tx, outcomes, latest, projected.user_of, applied, now) if outcomes else []
         note_batch(tx, [o for _, o in outcomes], [*taken.events, *retold], projected.handed_over, now)
         # History rows don't change any more: in memory they would only take the place of records that do.
-        return [one for one in latest.values() if history.parent_of(one.object) is None]
+        return {i: kept[i] for i, one in latest.items() if history.parent_of(one.object) is None}
 
     def _fold(
         self, tx: Transaction, images: Sequence[tuple[Entry, Image]], applied: Applied, now: str

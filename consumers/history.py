@@ -10,7 +10,7 @@ from typing import Any
 
 from consumers.catalogs import Catalogs
 from consumers.known import Memory
-from integration.core import exactjson, history, image
+from integration.core import exactjson, history
 from integration.core.flatten import Outcome
 from integration.core.history import Step
 from integration.core.image import Image
@@ -74,7 +74,7 @@ class Histories:
         """
         retelling = Retelling()
         for object_name, (told, shown) in self._touched(outcomes).items():
-            rows = self._rows(tx, object_name, told | shown, latest)
+            rows = self._rows(tx, object_name, told | shown, latest, memory)
             ids = sorted(told | rows.keys())
             if ids:
                 wanted = self._wanted(tx, object_name, ids, rows, latest, catalogs, memory, now)
@@ -96,7 +96,7 @@ class Histories:
         An event that is there already keeps the time at which it was stored.
         """
         ids = sorted(record_ids)
-        rows = self._rows(tx, object_name, set(ids), latest)
+        rows = self._rows(tx, object_name, set(ids), latest, memory)
         stored = _stored(tx, ids)
         if not rows and not stored:
             return {}, {}
@@ -148,7 +148,7 @@ class Histories:
         return touched
 
     def _rows(
-        self, tx: Transaction, object_name: str, ids: set[str], latest: Mapping[str, Image]
+        self, tx: Transaction, object_name: str, ids: set[str], latest: Mapping[str, Image], memory: Memory
     ) -> dict[str, list[Image]]:
         """Read all history rows of these records."""
         rows: dict[str, list[Image]] = defaultdict(list)
@@ -156,7 +156,7 @@ class Histories:
             key = history.parent_key(name)
             found = [facts["Id"] for facts in tx.facts(name, {key: ids}, ())]
             images = [latest[i] for i in found if i in latest]
-            images += [image.read(state.payload) for state in tx.states(name, (i for i in found if i not in latest))]
+            images += memory.load(tx, name, (i for i in found if i not in latest)).values()
             for one in images:
                 rows[one.fields[key]].append(one)
         return rows

@@ -5,7 +5,7 @@ from typing import Any
 
 from consumers.batch import Entry
 from consumers.catalogs import Catalogs
-from consumers.known import state_row
+from consumers.known import Memory
 from integration.core import naming
 from integration.core.flatten import Outcome, archived_as
 from integration.core.image import Image
@@ -25,11 +25,13 @@ class UnfitError(Exception):
 def write_records(
     tx: Transaction,
     catalogs: Catalogs,
+    memory: Memory,
     outcomes: Sequence[tuple[Entry, Outcome]],
     latest: Iterable[Image],
     now: str,
-) -> None:
-    """Store these outcomes, in their order, with the `latest` image of each record. Raises UnfitError."""
+) -> dict[str, bytes]:
+    """Store these outcomes, in their order, with the `latest` image of each record; return the payloads that these are
+    kept as, by record id. Raises UnfitError."""
     tx.append("captures", tables.CAPTURES, [_capture_row(e, o, now) for e, o in outcomes])
     # The first outcome of a record tells whether the store has it: what it has not need not be looked for.
     new = {o.after.record_id for _, o in outcomes if o.before is None}
@@ -38,7 +40,7 @@ def write_records(
         groups.setdefault((one.object, one.record_id not in new), []).append(one)
     states: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
     for (object_name, is_there), images in groups.items():
-        states[is_there] += map(state_row, images)
+        states[is_there] += map(memory.state_row, images)
         rows = [catalogs.raw_row(one) for one in images]
         columns = catalogs.raw_columns(object_name)
         try:
@@ -51,7 +53,9 @@ def write_records(
             raise UnfitError({images[place].capture_id: reason for place in misfit.rows}) from misfit
     tx.upsert("headrace.states", ("object", "record_id"), tables.STATES, states[True])
     tx.append("headrace.states", tables.STATES, states[False])
+    memory.save(tx)
     _write_memberships(tx, [o for _, o in outcomes])
+    return {row["record_id"]: row["payload"] for rows in states.values() for row in rows}
 
 
 def _capture_row(entry: Entry, outcome: Outcome, now: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from consumers import product
 from consumers.catalogs import Catalogs
 from consumers.history import Histories
-from consumers.known import Memory, state_row
+from consumers.known import Memory
 from consumers.marts import note_stale
 from consumers.people import IdentityRules, Projected, name_users, people_ids, write_people
 from consumers.reach import Reach, reach
@@ -211,6 +211,7 @@ class Replayer:
             self._memory.clear()
             raise
         self._catalogs.committed()
+        self._memory.committed()
 
     def _people(self, tx: Transaction, reached: Reach) -> Projected:
         done = write_people(tx, reached, self._catalogs, self._rules, only_differing=True)
@@ -270,7 +271,7 @@ class Replayer:
         images = []
         for state in tx.states(object_name, record_ids) if record_ids else ():
             try:
-                one = image.read(state.payload)
+                one = self._memory.image(tx, state.payload)
             except ValueError as error:
                 reasons[state.record_id] = f"its state can't be read: {error}"
                 continue
@@ -306,7 +307,7 @@ class Replayer:
         """Bring state, raw row and memberships to what they should be; return the records of which one was not, and
         what their raw rows said before."""
         ids, images, table = batch.ids, [batch.latest[i] for i in batch.ids], naming.table_of(batch.object)
-        states = {one.record_id: state_row(one) for one in images}
+        states = {one.record_id: self._memory.state_row(one) for one in images}
         rows = {one.record_id: self._catalogs.raw_row(one) for one in images}
         columns = self._catalogs.raw_columns(batch.object)
         stays = self._stays(tx, batch)
@@ -318,6 +319,7 @@ class Replayer:
             raise _UnfitError({ids[n]: _left_as_is(batch.object, ids[n], reason) for n in misfit.rows}) from misfit
         were = self._images_before(tx, batch, differing)
         tx.upsert("headrace.states", ("record_id",), tables.STATES, [states[i] for i in sorted(differing)])
+        self._memory.save(tx)
         tx.upsert(table, ("id",), columns, [rows[i] for i in sorted(differing)])
         moved = tx.make_equal("headrace.memberships", "record_id", ids, tables.MEMBERSHIPS, stays)
         return differing | moved, were

@@ -12,7 +12,8 @@ class Image(NamedTuple):
     """A record as one capture showed it. Plain data: the hot path makes one per record.
 
     `version` and `seen_at` are ISO 8601 UTC; `fields` hold the REST API's JSON values; `payload` is the JSON of the
-    capture, kept so that storing it costs nothing.
+    capture as it came, so that archiving it costs nothing. A last image that is read from the store has none, and may
+    show more than its capture did.
     """
 
     object: str
@@ -83,7 +84,7 @@ def read(payload: bytes) -> Image:
 def deleted_copy(before: Image, told: Image) -> Image:
     """Return the image of a record of which only the delete log tells: its last fields, now deleted."""
     fields = {**before.fields, "IsDeleted": True} if "IsDeleted" in before.fields else dict(before.fields)
-    return _retold(told._replace(fields=fields, schema_id=before.schema_id, is_deleted=True, known_by_id_only=False))
+    return told._replace(fields=fields, schema_id=before.schema_id, is_deleted=True, known_by_id_only=False)
 
 
 def carried_copy(before: Image, after: Image, dropped: Callable[[str, str], bool]) -> Image:
@@ -91,18 +92,14 @@ def carried_copy(before: Image, after: Image, dropped: Callable[[str, str], bool
     and unknown is not null. Fields that are `dropped` (by the settings, as object and field) are not kept."""
     shown, name = after.fields, after.object
     kept = {f: value for f, value in before.fields.items() if f not in shown and not dropped(name, f)}
-    return _retold(after._replace(fields={**shown, **kept})) if kept else after
+    return after._replace(fields={**shown, **kept}) if kept else after
 
 
 def without(image: Image, names: Collection[str]) -> Image:
     """Return the image without the fields of these names."""
     if not names or image.fields.keys().isdisjoint(names):
         return image
-    return _retold(image._replace(fields={f: value for f, value in image.fields.items() if f not in names}))
-
-
-def _retold(image: Image) -> Image:
-    """Return the image with the payload that says what it says: the one to be kept as the record's state."""
+    fields = {f: value for f, value in image.fields.items() if f not in names}
     capture = {
         "id": image.capture_id,
         "org": image.org,
@@ -110,12 +107,12 @@ def _retold(image: Image) -> Image:
         "record_id": image.record_id,
         "system_modstamp": image.version,
         "is_deleted": image.is_deleted,
-        "fields": image.fields,
+        "fields": fields,
         "schema_id": image.schema_id,
         "origin": image.origin,
         "seen_at": image.seen_at,
     }
-    return image._replace(payload=exactjson.dumps(capture))
+    return image._replace(fields=fields, payload=exactjson.dumps(capture))
 
 
 def _check_head(raw: Mapping[str, Any]) -> None:

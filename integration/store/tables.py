@@ -114,6 +114,7 @@ STATES: Sequence[Column] = (
     *_texts("schema_id"),
     _PAYLOAD,
 )
+LAYOUTS: Sequence[Column] = (*_texts("layout"), Column("names", ColumnType.JSON))
 POSITIONS: Sequence[Column] = (*_texts("stream", "offset"), *_times("updated_at"))
 SCHEMAS: Sequence[Column] = (*_texts("schema_id", "object"), Column("body", ColumnType.JSON), *_times("since"))
 PROPERTIES: Sequence[Column] = (
@@ -221,6 +222,7 @@ FIXED: Mapping[str, Sequence[Column]] = {
     "schema_log": SCHEMA_LOG,
     "dead_letters": DEAD_LETTERS,
     "headrace.states": STATES,
+    "headrace.layouts": LAYOUTS,
     "headrace.positions": POSITIONS,
     "headrace.schemas": SCHEMAS,
     "headrace.properties": PROPERTIES,

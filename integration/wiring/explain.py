@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any
 
-from integration.core import catalog, explain, identity, image, product, project, traits, values
+from integration.core import catalog, explain, identity, product, project, traits, values
 from integration.core.catalog import BOOKKEEPING, ObjectSchema
 from integration.core.columns import ColumnType
 from integration.core.explain import Candidate, Choice
@@ -21,6 +21,7 @@ from integration.core.whereabouts import record_id_of
 from integration.errors import UsageError
 from integration.settings import Settings
 from integration.store.answers import ask
+from integration.store.last_images import read_images
 from integration.store.protocol import Reader
 from integration.store.quoting import literal
 from integration.store.tables import FIXED_OF_USERS, ROLL_UPS
@@ -132,7 +133,7 @@ class _Book:
         wanted = sorted({i for i in ids if i})
         if not wanted:
             return {}
-        found = (image.read(row["payload"].encode()) for row in self.ask(_STATES, ids=_listed(wanted)))
+        found = read_images((row["payload"] for row in self.ask(_STATES, ids=_listed(wanted))), self.ask)
         return {one.record_id: one for one in found}
 
     def deals(self, contacts: Sequence[str], account: str | None) -> tuple[Deals, dict[str, Image]]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from integration.core import image
+from integration.store.last_images import read_images
 from integration.store.quoting import literal
 
 Ask = Callable[..., list[dict[str, Any]]]
@@ -64,7 +64,7 @@ class Lineage:
         actors = sorted({row["actor_id"] for row in (*changes, *lives) if row["actor_id"]})
         if actors:
             found = ask(_ACTORS, ids=", ".join(literal(i) for i in actors))
-            users = (image.read(row["payload"].encode()) for row in found)
+            users = read_images((row["payload"] for row in found), ask)
             self._names = {one.record_id: str(one.fields["Name"]) for one in users if one.fields.get("Name")}
 
     def last(self, record_id: str, field: str, value: str | None) -> SetBy | None:

@@ -31,6 +31,7 @@ _KEYS: Final[Mapping[str, str]] = {
     "headrace.meta": "key",
     "headrace.schemas": "schema_id",
     "headrace.properties": "object",
+    "headrace.layouts": "layout",
     "headrace.states": "record_id",
     "captures": "record_id",
     "headrace.people": "user_id",

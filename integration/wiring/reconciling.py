@@ -5,7 +5,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from typing import Any, Final
 
-from integration.core import image
 from integration.core.catalog import ObjectSchema
 from integration.core.image import Image
 from integration.core.reconcile import Shown
@@ -14,6 +13,7 @@ from integration.source.captures import capture, content_hash, hashed_fields
 from integration.source.client import SalesforceClient
 from integration.source.soql import latest
 from integration.source.sweep import IDS_PER_RANGE
+from integration.store.last_images import read_images
 from integration.store.protocol import Store
 from integration.stream import groups, names
 from integration.stream.connection import Client, answering
@@ -86,7 +86,8 @@ class Tools:
     def images(self, object_name: str, record_ids: Iterable[str]) -> dict[str, Image]:
         """Read the last images of records; unknown ids are left out."""
         with self.store.reading() as reading:
-            return {s.record_id: image.read(s.payload) for s in reading.states(object_name, record_ids)}
+            payloads = (state.payload for state in reading.states(object_name, record_ids))
+            return {one.record_id: one for one in read_images(payloads, reading.rows)}
 
     def captured(
         self, schema: ObjectSchema, record_id: str, shown: Shown | None, stored: Image | None

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from integration.core import catalog, history, image, reconcile, whereabouts
+from integration.core import catalog, history, reconcile, whereabouts
 from integration.core.catalog import BOOKKEEPING, ObjectSchema
 from integration.core.image import Image
 from integration.core.whereabouts import Dead, Facts, Verdict
@@ -19,6 +19,7 @@ from integration.source.client import SalesforceClient
 from integration.source.faults import UnknownObjectError
 from integration.source.soql import earliest, latest, parse_stamp, shift
 from integration.store.answers import ask
+from integration.store.last_images import read_images
 from integration.store.protocol import Reader
 from integration.stream import find, groups, names
 from integration.stream.connection import Client, answering
@@ -174,7 +175,7 @@ class _Look:
 
     def _find_state(self) -> None:
         for row in self._ask(_STATE):
-            self._stored = image.read(row["payload"].encode())
+            [self._stored] = read_images([row["payload"]], self._ask)
             self.facts.object = row["object"]
             self.facts.stored_version, self.facts.stored_deleted = self._stored.version, self._stored.is_deleted
 

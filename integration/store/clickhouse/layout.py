@@ -35,6 +35,7 @@ _KEYS: Mapping[str, Sequence[str]] = {
     "reconciliations": ("run_id", "object", "kind"),
     "dead_letters": ("stream", "offset"),
     "headrace.states": ("object", "record_id"),
+    "headrace.layouts": ("layout",),
     "headrace.positions": ("stream",),
     "headrace.schemas": ("schema_id", "object"),
     "headrace.properties": ("prefix_object", "object", "field", "type"),

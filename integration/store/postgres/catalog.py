@@ -33,6 +33,7 @@ _KEYS: Mapping[str, Sequence[str]] = {
     "identities": ("alias",),
     "events": ("event_id",),
     "headrace.states": ("object", "record_id"),
+    "headrace.layouts": ("layout",),
     "headrace.people": ("user_id",),
     "headrace.traits": ("user_id",),
     "headrace.sightings": ("product_id",),
