@@ -15,8 +15,11 @@ from integration.store.projection import Shape, accounts_view
 from integration.store.quoting import literal
 from integration.store.worth import worth
 
-SCHEMA_VERSION = 1
-"""Raised when a table below changes in a way that an older headrace could not read."""
+SCHEMA_VERSION = 2
+"""Raised when a table below changes in a way that an older headrace could not read.
+
+2: the payloads of `headrace.states` are without the names of their fields, which `headrace.layouts` keeps.
+"""
 
 
 def _columns(kind: ColumnType, *names: str) -> tuple[Column, ...]:

@@ -14,7 +14,7 @@ from pydantic import SecretStr, ValidationError
 
 from integration.errors import ConfigError, MissingStoreError, UnreachableError, UsageError
 from integration.settings import MASK, Settings, StoreSettings
-from integration.store import answers, opening
+from integration.store import answers, opening, tables
 from integration.store.protocol import Queryable, Reader, Store
 from integration.wiring import asking, migrate_tables, reading
 from integration.wiring.interruptible import interruptibly
@@ -28,6 +28,8 @@ __all__ = ["MigratePlan", "MigrateProgress", "MigrateReport", "migrate", "target
 OnPlan = Callable[[MigratePlan], None]
 
 _PASSWORD: Final = re.compile(r"(?i)([?&]\w*password=)[^&\s]*")
+_AS_BEFORE: Final = "SELECT count(*) AS n FROM headrace.states WHERE NOT starts_with(payload::VARCHAR, '[')"
+"""Last images as they were before version 2 (see core.state.is_packed)."""
 _ARCHIVE_FROM: Final = "SELECT value FROM headrace.meta WHERE key = 'archive_from'"
 
 
@@ -58,6 +60,7 @@ def migrate(
     _check(settings, target)
     with reading.reader(settings) as source:
         refuse_unfinished(source, reading.place(settings))
+        _refuse_older(source, settings)
         plan = _plan(settings, target, source)
         on_plan(plan)
         if dry_run:
@@ -84,6 +87,17 @@ def _check(settings: Settings, target: Settings) -> None:
     other = reading.find_owner(target)
     if other is not None:
         raise UnreachableError(f"Process {other.pid} has the store at {_where(target)} open: stop it first.")
+
+
+def _refuse_older(source: Reader, settings: Settings) -> None:
+    """Raise ConfigError for a store that an older headrace wrote: it may lack tables, and reading makes none; and the
+    proof would write its last images otherwise than they are."""
+    is_older = reading.version_of(source) < tables.SCHEMA_VERSION
+    if is_older or answers.ask(source, _AS_BEFORE)[0]["n"]:
+        raise ConfigError(
+            f"The store at {_where(settings)} is as an older headrace keeps one: run headrace replay, which brings all "
+            "of it up to date, then migrate."
+        )
 
 
 def _where(settings: Settings) -> str:

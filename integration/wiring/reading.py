@@ -6,12 +6,13 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from integration.settings import Settings, mask_url
-from integration.store import opening
+from integration.store import answers, opening
 from integration.store.ownership import Owner, StoreOwnedError
-from integration.store.protocol import Reader
+from integration.store.protocol import Queryable, Reader
 
 T = TypeVar("T")
 
+_VERSION = "SELECT value FROM headrace.meta WHERE key = 'schema_version'"
 _PATIENCE_SECONDS = 5.0
 _BEAT_SECONDS = 0.05
 
@@ -43,6 +44,12 @@ def reader(settings: Settings) -> Reader:
     return patiently(
         lambda: opening.open_reader(settings.store.url, password=store_password(settings)), lambda _error: True
     )
+
+
+def version_of(store: Queryable) -> int:
+    """Return the version of a store's tables (see tables.SCHEMA_VERSION), 0 where none is noted."""
+    found = answers.ask(store, _VERSION)
+    return int(found[0]["value"]) if found else 0
 
 
 def patiently(opened: Callable[[], T], passes: Callable[[StoreOwnedError], bool]) -> T:

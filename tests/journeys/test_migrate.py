@@ -402,6 +402,29 @@ def test_a_store_that_is_being_filled_from_another_one_is_refused(home: Settings
     assert not (tmp_path / "third.duckdb").exists()
 
 
+def test_a_store_of_an_older_headrace_is_brought_up_to_date_first(home: Settings, tmp_path: Path) -> None:
+    target = target_of(home, f"duckdb:///{tmp_path}/new.duckdb")
+    with parts.open_store(home) as store, store.transaction() as tx:
+        tx.upsert("headrace.meta", ("key",), tables.META, [{"key": "schema_version", "value": "1"}])
+
+    older = r"is as an older headrace keeps one: run headrace replay, which brings all of it up to date, then migrate"
+    with pytest.raises(ConfigError, match=older):
+        migrate(home, target)
+
+    with parts.open_store(home) as store, store.transaction() as tx:  # the tables are up to date with that, images not
+        [state] = tx.rows("SELECT * FROM headrace.states ORDER BY record_id LIMIT 1")
+        [capture] = tx.rows(
+            "SELECT payload FROM captures WHERE record_id = ? ORDER BY version DESC LIMIT 1", [state["record_id"]]
+        )
+        tx.upsert("headrace.states", ("object", "record_id"), tables.STATES, [state | capture])
+    with pytest.raises(ConfigError, match=older):
+        migrate(home, target)
+    assert not (tmp_path / "new.duckdb").exists()
+
+    replay(home, Asked())
+    assert moving(home, target).equal
+
+
 def test_a_worker_has_to_be_stopped_first(home: Settings, moved: Any, tmp_path: Path) -> None:
     new = target_of(home, f"duckdb:///{tmp_path}/new.duckdb")
     with parts.open_store(home) as store, owner.answering_queries(home, store, port=0):

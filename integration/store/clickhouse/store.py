@@ -242,12 +242,13 @@ class ClickHouseStore:
             for view in tables.VIEWS:
                 if view not in self._catalog.views:
                     tx.ensure_view(view, tables.view_sql(view), own=True)
-            version = tx.rows("SELECT value FROM headrace.meta WHERE key = 'schema_version'")
-            if not version:
+            found = tx.rows("SELECT value FROM headrace.meta WHERE key = 'schema_version'")
+            version = int(found[0]["value"]) if found else 0
+            if version > tables.SCHEMA_VERSION:
+                raise ConfigError(f"The store at {self._door.shown} was written by a newer headrace: upgrade this one.")
+            if version < tables.SCHEMA_VERSION:
                 row = {"key": "schema_version", "value": str(tables.SCHEMA_VERSION)}
                 tx.upsert("headrace.meta", ("key",), tables.META, [row])
-            elif int(version[0]["value"]) > tables.SCHEMA_VERSION:
-                raise ConfigError(f"The store at {self._door.shown} was written by a newer headrace: upgrade this one.")
 
     def _check_databases(self) -> None:
         taken = sorted(self._catalog.foreign.intersection((*tables.FIXED, *tables.VIEWS)))

@@ -15,7 +15,7 @@ from integration.store.quoting import identifier, literal
 from integration.stream.metrics import reread_since
 from integration.wiring.checks import streams as streams_checks
 from integration.wiring.checks.check import Check, State
-from integration.wiring.reading import find_owner, place
+from integration.wiring.reading import find_owner, place, version_of
 from integration.wiring.streams import existing_streams, has_streams
 
 _TWICE = """
@@ -45,7 +45,6 @@ _DEFINED = (
     "SELECT column_name FROM information_schema.columns "
     "WHERE table_schema = 'headrace' AND table_name = 'users_defined' ORDER BY ordinal_position"
 )
-_VERSION = "SELECT value FROM headrace.meta WHERE key = 'schema_version'"
 _POSITIONS = 'SELECT stream, "offset" FROM headrace.positions'
 _REBUILD = "rebuild the store from an empty file and sync"
 
@@ -56,7 +55,7 @@ def checks(settings: Settings, reader: Reader) -> Iterator[Check]:
     owner = find_owner(settings)
     through = f" through process {owner.pid}, which has it open" if owner is not None else ""
     yield Check("store", State.OK, f"{place(settings)} answers{through}, {count:,} people")
-    yield from _version(ask(reader, _VERSION))
+    yield from _version(version_of(reader))
     yield from _tables(reader)
     yield from _drift(ask(reader, _DRIFT))
     yield from _shared_mailboxes(reader, settings.identity.max_cluster)
@@ -64,8 +63,7 @@ def checks(settings: Settings, reader: Reader) -> Iterator[Check]:
     yield from _beside_the_streams(settings, reader)
 
 
-def _version(found: list[dict[str, Any]]) -> Iterator[Check]:
-    version = int(found[0]["value"]) if found else 0
+def _version(version: int) -> Iterator[Check]:
     if version < tables.SCHEMA_VERSION:
         yield Check(
             "store version", State.WARN,
