@@ -9,7 +9,7 @@ import pytest
 
 from integration.store.duckdb import wal
 from integration.store.duckdb.store import DuckDBStore
-from integration.store.tables import USERS
+from integration.store.tables import STALE, USERS
 
 ROWS = 300
 
@@ -81,6 +81,20 @@ def test_dead_rows_go_once_they_are_half_of_the_table(
         with closing(DuckDBStore(path, threads=2)) as store:
             write(store, numbers, str(numbers))
     assert rows_in_file(path) == (lie, ROWS)
+
+
+def test_a_list_of_work_that_was_done_makes_no_table_dense(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wal, "_FEW", 100)
+    stale = [{"kind": "person", "key": f"u{n}", "since": "2026-01-01T00:00:00Z"} for n in range(ROWS)]
+    with closing(DuckDBStore(path, threads=2)) as store:
+        write(store, range(ROWS))
+        with store.transaction() as tx:
+            tx.append("headrace.stale", STALE, stale)
+    with closing(DuckDBStore(path, threads=2)) as store:
+        write(store, range(100))
+        with store.transaction() as tx:
+            tx.delete("headrace.stale", "key", [row["key"] for row in stale[1:]])
+    assert rows_in_file(path) == (ROWS + 100, ROWS)
 
 
 def rows_of(store: DuckDBStore) -> int:
